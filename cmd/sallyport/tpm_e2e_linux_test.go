@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,7 +104,10 @@ func startTPM(n *network) (tpm *exec.Cmd, socket string) {
 	}
 	n.t.Cleanup(func() { tpm.Process.Kill(); tpm.Wait() })
 	netns.Until(n.t, "the TPM", func() bool {
-		_, err := os.Stat(socket)
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			c.Close()
+		}
 		return err == nil
 	})
 	return tpm, socket

@@ -88,7 +88,13 @@ func TestStealthReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	socket := filepath.Join(filepath.Dir(path), "sallyportd.sock")
-	netns.Until(t, "the admin socket", func() bool { _, err := os.Stat(socket); return err == nil }, without.log)
+	netns.Until(t, "the admin socket", func() bool { // the file exists before the server listens
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}, without.log)
 	code, out := runCommand(t, "reload", "-c", path)
 	if code != 1 || !strings.Contains(out, "stealth has changed, but this server was started without a holder of the firewall") {
 		t.Errorf("without a holder: %d, %s", code, out)
