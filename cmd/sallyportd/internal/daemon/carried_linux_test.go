@@ -15,7 +15,6 @@ import (
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions"
-	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/state"
 	"sallyport/verify/wire"
@@ -84,7 +83,7 @@ func (w *walled) start() {
 	}
 	var ended <-chan error
 	w.helper, ended = inProcessHelper(w.t, cfg)
-	w.Server, err = New(w.t.Context(), cfg, list, w.helper, Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)})
+	w.Server, err = New(w.t.Context(), cfg, list, w.helper, Env{Clock: system, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ open_max = "1s"
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	client, ended := inProcessHelper(t, cfg)
 	log := slog.New(slog.DiscardHandler)
-	server := &Server{env: Env{Clock: clock.System(), Log: log}, holder: client}
+	server := &Server{env: Env{Clock: system, Log: log}, holder: client}
 	if err := server.makeGate(cfg, plan{}); err != nil {
 		t.Fatal(err)
 	}
@@ -126,15 +126,18 @@ open_max = "1s"
 	netns.Until(t, "no goroutine and no socket left", func() bool { return runtime.NumGoroutine() <= goroutines && openFiles(t) <= files })
 }
 
+// system is the clock of a server and its holder: two clocks of a host begin at different
+// times, and a lease that lasts as long as is possible would last too long.
+var system = clock.System()
+
 // inProcessHelper is the second process, in this one.
 func inProcessHelper(t *testing.T, cfg *config.Config) (*holder.Conn, <-chan error) {
 	t.Helper()
-	time := clock.System()
-	table, err := firewall.Claim(cfg.Firewall(), firewall.Owner{}, false, time)
+	table, err := firewall.Claim(cfg.Firewall(), firewall.Owner{}, false, system)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return holdertest.Start(t, holder.Config{Policy: cfg.Policy(), Digest: cfg.Digest(), Claim: holder.Claimed(table), Clock: time, Schedule: func() (holder.Schedule, error) { return cfg.Schedule(), nil }})
+	return holdertest.Start(t, holder.Config{Policy: cfg.Policy(), Digest: cfg.Digest(), Claim: holder.Claimed(table), Clock: system, Schedule: func() (holder.Schedule, error) { return cfg.Schedule(), nil }})
 }
 
 // elements is how many grants the firewall has.

@@ -23,7 +23,6 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions"
 	"sallyport/sessions/client"
-	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/state"
 	"sallyport/verify"
@@ -88,7 +87,7 @@ func (r *reloadable) write(t *testing.T, v version) {
 
 func startReloadable(t *testing.T, helped bool) *reloadable {
 	t.Helper()
-	return startReloadableIn(t, helped, Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)})
+	return startReloadableIn(t, helped, Env{Clock: system, Log: slog.New(slog.DiscardHandler)})
 }
 
 // startReloadableIn starts a server with a clock and a log of the test's.

@@ -18,7 +18,6 @@ import (
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/config/configtest"
-	"sallyport/sessions/clock"
 	"sallyport/sessions/state"
 )
 
@@ -86,7 +85,7 @@ func TestNoClientSecretIsKept(t *testing.T) {
 	}
 	canary := []byte(secretText(0)) // what is held, a dump has
 	list, held := registered(t, 1)
-	s, err := New(t.Context(), cfg, list, helper, Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)})
+	s, err := New(t.Context(), cfg, list, helper, Env{Clock: system, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
