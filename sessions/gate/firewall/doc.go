@@ -64,7 +64,9 @@
 // accepts none. So no packet of another host reaches the program, whatever is granted,
 // and whether the server runs or not. At output, a SYN of this host to the program's port
 // passes if its socket belongs to one of Config.Users, since a program that connects
-// there can write a PROXY header. No program of this host connects to the listener.
+// there can write a PROXY header. No program of this host connects to the listener. The
+// chain input rejects connections of this host that another table has translated to
+// either port.
 //
 // Grants are elements of sets. The kernel removes them when their timeouts end,
 // even if all our processes are dead. The table stays, closed. A stranger's

@@ -80,6 +80,20 @@ func (b builder) fromHere(p Port, port access.Ports, at At, users []uint32) {
 	b.rule(b.base.output, p.ofThisHost(), TCP.match(), destinationPorts(at.Ports), bareSYN(), closed)
 }
 
+// refuseTranslatedHere rejects connections of this host that another table has translated
+// to a port with a listener, or to the listener: fromHere has seen another port.
+func (b builder) refuseTranslatedHere(cfg Config) {
+	for _, p := range cfg.Ports {
+		if !p.proxied() {
+			continue
+		}
+		for _, port := range []uint16{p.Port, p.Listener} {
+			b.rule(b.base.input, TCP.match(), destinationPorts(access.Ports{First: port, Last: port}), destination(p.Address),
+				loopback(), direction(original), status(statusDNAT), match{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}})
+		}
+	}
+}
+
 // ownedBy matches packets of sockets that programs of a user have made.
 func ownedBy(uid uint32) match {
 	return match{&expr.Meta{Key: expr.MetaKeySKUID, Register: 1}, equal(binaryutil.NativeEndian.PutUint32(uid)...)}

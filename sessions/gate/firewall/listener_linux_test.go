@@ -292,6 +292,19 @@ func TestListenerFromHere(t *testing.T) {
 		}))
 		w.must(dial(client4, programPort))
 	}
+	// Another table that translates connections of this host leads to neither.
+	w.nft(fmt.Sprintf(`table inet other { chain c { type nat hook output priority -100; tcp dport 4000 redirect to :%d; tcp dport 4001 redirect to :%d; }; }`,
+		programPort, listenerPort))
+	for _, to := range []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback(), host4, host6} {
+		for _, port := range []uint16{4000, 4001} {
+			if err := dial(to, port); !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("translated from %s, port %d: %v", to, port, err)
+			}
+		}
+	}
+	if p, l := w.waiting(program), w.waiting(listener); p != 0 || l != 0 {
+		t.Errorf("translated: the program got %d connections, the listener %d", p, l)
+	}
 }
 
 // TestListenerConfig: ports of other kinds cannot have a listener.

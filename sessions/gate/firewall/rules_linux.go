@@ -89,6 +89,7 @@ func (b builder) addRules(cfg Config) {
 	// Accept what this host sends to itself: strangers cannot send such
 	// packets, and the host's programs need each other.
 	b.rule(b.base.guard, loopback(), accept)
+	b.refuseTranslatedHere(cfg)
 	b.rule(b.base.input, loopback(), accept)
 
 	b.addDrawn(cfg)
