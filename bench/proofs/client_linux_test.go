@@ -23,6 +23,7 @@ func TestRefusedProof(t *testing.T) {
 			if err != nil {
 				return
 			}
+			c.Read(make([]byte, 1)) // before that, the connection itself could fail
 			c.(*net.TCPConn).SetLinger(0)
 			c.Close()
 		}
