@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -12,11 +13,14 @@ import (
 	"sallyport/verify/challenge/carrier"
 )
 
-// HTTPConfig configures an HTTP. Site and Exchanges are required.
+// HTTPConfig configures an HTTP. Exchanges is required, and either Site or Unproved.
 type HTTPConfig struct {
 	// Site answers all requests that draw no challenge. It must not change the
 	// request's context or connection.
-	Site      http.Handler
+	Site http.Handler
+	// Unproved, if it is not 0, is the status of an empty answer to all these requests,
+	// instead of a Site: 400 to 599. A reverse proxy recognises it, and answers itself.
+	Unproved  int
 	Exchanges Exchanges
 	Proxies   Proxies
 	// Challenges is how many challenges are sent a second; 0: DefaultAnswers.
@@ -49,8 +53,13 @@ func NewHTTP(c HTTPConfig) (*HTTP, error) {
 	switch {
 	case c.Challenges < 0:
 		return nil, errors.New("challenges a second: expected at least 1")
-	case c.Site == nil:
-		return nil, errors.New("expected a site")
+	case c.Unproved != 0 && (c.Unproved < http.StatusBadRequest || c.Unproved > 599):
+		return nil, fmt.Errorf("status of an answer that proves nothing: expected 400 to 599, got %d", c.Unproved)
+	case (c.Site == nil) == (c.Unproved == 0):
+		return nil, errors.New("expected either a site, or the status of an answer that proves nothing")
+	}
+	if c.Unproved != 0 {
+		c.Site = unproved(c.Unproved)
 	}
 	if err := c.Proxies.validate(); err != nil {
 		return nil, err
@@ -134,6 +143,12 @@ func answer(w http.ResponseWriter, r *http.Request, challenge []byte) {
 	}
 	w.Write(page) // an error is the client's, which is gone
 }
+
+// unproved is a site that leaves the answer to a reverse proxy: an empty one with this
+// status.
+type unproved int
+
+func (u unproved) ServeHTTP(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(u)) }
 
 // HTTPStats are totals since the start.
 type HTTPStats struct {

@@ -116,10 +116,11 @@ func post(body string, more ...string) string {
 	return "POST /login HTTP/1.1\r\nHost: " + testHost + "\r\n" + strings.Join(more, "") + "Connection: close\r\n\r\n" + body
 }
 
-// TestSiteAnswers: a request that draws no challenge gets the same bytes from the site
-// alone, from one without operations, and from one with them.
-func TestSiteAnswers(t *testing.T) {
-	o, other := operation(t, exchange.NATAware, testID), operation(t, exchange.NATAware, "ssh-bobby-")
+// strangersRequests returns requests that draw no challenge, where o is the only
+// operation.
+func strangersRequests(t *testing.T, o *exchange.Operation) []string {
+	t.Helper()
+	other := operation(t, exchange.NATAware, "ssh-bobby-")
 	request := func(o *exchange.Operation, k carrier.Kind, x carrier.Exchange, self string) *carrier.Message {
 		a := netip.MustParseAddr(self)
 		server := netip.MustParseAddr("127.0.0.1")
@@ -137,7 +138,7 @@ func TestSiteAnswers(t *testing.T) {
 	valid := request(o, carrier.Request4, 5, "127.0.0.1")
 	response := message(t, carrier.Response, 5, make([]byte, 20))
 	length := fmt.Sprintf("Content-Length: %d\r\n", len(form(valid)))
-	requests := []string{
+	return []string{
 		get("/"), get("/missing"), get("/123/456.html"), get("/123.html"), get("/index.html"),
 		get("/", "Origin: null\r\n"), "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
 		"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET / HTTP/1.0\r\n\r\n", "nonsense\r\n\r\n",
@@ -158,6 +159,13 @@ func TestSiteAnswers(t *testing.T) {
 		post(form(valid), "Content-Type: "+carrier.FormType+"\r\nExpect: 100-continue\r\n", length),
 		post(cut, "Content-Type: "+carrier.FormType+"\r\nContent-Length: 20\r\n"), // the client is gone before its end
 	}
+}
+
+// TestSiteAnswers: a request that draws no challenge gets the same bytes from the site
+// alone, from one without operations, and from one with them.
+func TestSiteAnswers(t *testing.T) {
+	o := operation(t, exchange.NATAware, testID)
+	requests := strangersRequests(t, o)
 	for name, site := range sites(t) {
 		t.Run(name, func(t *testing.T) {
 			with := newResponders(netip.Addr{}, o)
@@ -184,10 +192,35 @@ func TestSiteAnswers(t *testing.T) {
 			if len(with.waiting) > 0 {
 				t.Errorf("%d requests were challenged", len(with.waiting))
 			}
-			if got := raw(t, at["some"], get(path(valid))); !strings.Contains(got, "<title>Continue</title>") {
+			valid := message(t, carrier.Request4, 5, append([]byte(testID), 127, 0, 0, 1))
+			got := raw(t, at["some"], get(string(valid.AppendPath(nil, 0, valid.Numbers()))))
+			if !strings.Contains(got, "<title>Continue</title>") {
 				t.Errorf("a valid request got %q", got)
 			}
 		})
+	}
+}
+
+// TestUnproved: behind another server, a request that draws no challenge gets the
+// configured status and nothing else, and one that draws one gets it.
+func TestUnproved(t *testing.T) {
+	o := operation(t, exchange.NATAware, testID)
+	at := serveHTTP(t, "127.0.0.1:0", Server{Handler: newHTTP(t, HTTPConfig{Unproved: 421, Exchanges: newResponders(netip.Addr{}, o)})})
+	for _, request := range []string{get("/"), get("/123/456.html"), post("a=b")} {
+		const want = "HTTP/1.1 421 Misdirected Request\r\nDate:\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+		if got := raw(t, at, request); got != want {
+			t.Errorf("%q: %q, want %q", request, got, want)
+		}
+	}
+	m := message(t, carrier.Request4, 5, append([]byte(testID), 127, 0, 0, 1))
+	got := raw(t, at, get(string(m.AppendPath(nil, 0, m.Numbers()))))
+	if !strings.Contains(got, "<title>Continue</title>") {
+		t.Errorf("a valid request got %q", got)
+	}
+	for _, c := range []HTTPConfig{{}, {Unproved: 421, Site: http.NotFoundHandler()}, {Unproved: 399}, {Unproved: 600}, {Unproved: -1}} {
+		if _, err := NewHTTP(c); err == nil {
+			t.Errorf("%+v is accepted", c)
+		}
 	}
 }
 
