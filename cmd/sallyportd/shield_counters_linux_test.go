@@ -7,6 +7,7 @@ import (
 
 	"sallyport/bench/netns"
 	"sallyport/ingest/xdp"
+	"sallyport/sessions"
 	"sallyport/verify"
 )
 
@@ -15,14 +16,15 @@ import (
 func (w *shieldWorld) settled(t *testing.T, what string, v *victim, sent uint64) (all map[string]uint64) {
 	t.Helper()
 	sums := func() string {
-		return fmt.Sprintf("%d sent, %d counted; %d received, %d judged\n%v", sent, counted(all), all["received"], judged(all), all)
+		return fmt.Sprintf("%d sent, %d counted; %d received, %d judged; %d authentic, %d decided\n%v",
+			sent, counted(all), all["received"], judged(all), all["authentic"], decided(all), all)
 	}
 	netns.Until(t, what+": the counters have all frames", func() bool {
 		all = traffic(t, w.dir)
 		if counted(all) > sent {
 			t.Fatalf("%s: a frame is in two counters: %s\n%s", what, sums(), v.log())
 		}
-		return counted(all) == sent && judged(all) == all["received"]
+		return counted(all) == sent && judged(all) == all["received"] && decided(all) == all["authentic"]
 	}, sums, v.log)
 	return all
 }
@@ -45,4 +47,14 @@ func judged(all map[string]uint64) (n uint64) {
 		n += all[verify.Reason(r).String()]
 	}
 	return n + all["overrun"]
+}
+
+// decided is the number of authentic knocks of which the sessions have counted the outcome.
+func decided(all map[string]uint64) (n uint64) {
+	for o := range sessions.NumOutcomes {
+		if sessions.Outcome(o) != sessions.Failed { // it is counted as Opened, too
+			n += all["session_"+sessions.Outcome(o).String()]
+		}
+	}
+	return n
 }
