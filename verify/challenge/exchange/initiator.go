@@ -62,6 +62,8 @@ type Answer struct {
 	Public   netip.Addr // the client's address as the server sees it; with Algorithm 1, self
 	Port     uint16     // the port to connect to; 0: the challenge has no port
 	ISN      wire.ISN   // of the connection, if the service requires one
+	// Ticket is the proof of a tunnel: see CARRIERS.md. It is a secret.
+	Ticket [TicketSize]byte
 }
 
 // Answer parses a challenge and makes the response. With Algorithms 2 and 3, and
@@ -98,6 +100,6 @@ func (i *Initiator) Answer(challenge []byte) (Answer, error) {
 		}
 	}
 	m := mac(o.responseKey, nonce[:], public, i.server)
-	a.Response, a.ISN = m[:], o.isn(&m)
+	a.Response, a.ISN, a.Ticket = m[:], o.isn(&m), o.ticket(&m)
 	return a, nil
 }

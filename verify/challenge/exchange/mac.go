@@ -51,6 +51,12 @@ func (o *Operation) isn(response *[MACSize]byte) wire.ISN {
 	return wire.ISNOf(m[:])
 }
 
+// ticket returns the ticket of an exchange, derived as its initial sequence number is.
+func (o *Operation) ticket(response *[MACSize]byte) [TicketSize]byte {
+	m := mac(o.ticketKey, response[:])
+	return [TicketSize]byte(m[:])
+}
+
 // portCipher returns the cipher of a challenge's port: AES-256-GCM. Its key is
 // used for this challenge only, so the cipher's nonce may be the same for all.
 func (o *Operation) portCipher(nonce [NonceSize]byte) (cipher.AEAD, error) {

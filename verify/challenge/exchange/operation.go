@@ -25,6 +25,7 @@ const (
 	NonceSize    = 20
 	MACSize      = 20 // 160 bits of HMAC-SHA256
 	ResponseSize = MACSize
+	TicketSize   = 16
 	portSize     = 2 + 16 // a port, and the tag that authenticates it
 
 	MaxRequest   = MaxID + NonceSize
@@ -38,7 +39,7 @@ type Operation struct {
 	algorithm  Algorithm
 	randomPort bool
 
-	challengeKey, responseKey, portKey, isnKey []byte
+	challengeKey, responseKey, portKey, isnKey, ticketKey []byte
 }
 
 // NewOperation derives an operation's keys from its secret: one for each
@@ -72,7 +73,7 @@ func (o *Operation) WithSecret(secret string) (*Operation, error) {
 	with := *o
 	o = &with
 	for purpose, key := range map[string]*[]byte{
-		"challenge": &o.challengeKey, "response": &o.responseKey, "port": &o.portKey, "isn": &o.isnKey,
+		"challenge": &o.challengeKey, "response": &o.responseKey, "port": &o.portKey, "isn": &o.isnKey, "ticket": &o.ticketKey,
 	} {
 		info := fmt.Sprintf("sallyport challenge-response 1, algorithm %d, %s, %s", o.algorithm, purpose, o.id)
 		var err error

@@ -70,6 +70,7 @@ type Proof struct {
 	client    netip.Addr
 	port      uint16
 	isn       wire.ISN
+	ticket    [TicketSize]byte
 }
 
 // Operation is the requested operation.
@@ -84,6 +85,10 @@ func (p Proof) Port() uint16 { return p.port }
 // ISN is the initial sequence number to which the exchange binds a connection. The
 // client has derived the same.
 func (p Proof) ISN() wire.ISN { return p.isn }
+
+// Ticket is the secret by which a tunnel proves that it is of this exchange. The client
+// has derived the same. Compare it in constant time.
+func (p Proof) Ticket() [TicketSize]byte { return p.ticket }
 
 // Challenge appends the challenge that answers a request, and returns the
 // Pending that verifies the response. The client is the source address of the
@@ -131,5 +136,6 @@ func (p Pending) Verify(response []byte) (Proof, bool) {
 	if p.operation == nil || !hmac.Equal(response, p.expected[:]) {
 		return Proof{}, false
 	}
-	return Proof{p.operation, p.client, p.port, p.operation.isn(&p.expected)}, true
+	o := p.operation
+	return Proof{o, p.client, p.port, o.isn(&p.expected), o.ticket(&p.expected)}, true
 }
