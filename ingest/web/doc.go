@@ -17,7 +17,8 @@
 //	  -> carrier            the path of a GET, the body of a short POST -> parts
 //	       -> Proxies       the client's address, through the trusted proxies
 //	       -> receiver, Exchanges, budget, as above
-//	  <- the page of a challenge, or else the site's own answer
+//	       -> Tunnels       an upgrade with a ticket -> a connection for a service
+//	  <- the page of a challenge, a tunnel, or else the site's own answer
 //
 // Who owns what: each UDP socket has DNSConfig.Readers goroutines, and each TCP connection
 // has one; net/http has one for each connection or stream. All call answer or ServeHTTP,
@@ -27,6 +28,7 @@
 // When something is full: the kernel drops at a full socket queue; a query beyond the
 // budget gets no answer, and a request beyond it the site's, but their parts count; a
 // connection beyond the bound takes the place of the one that has been silent longest; a
+// tunnel beyond the bound is closed, with a reason for its client; a
 // message in parts takes the place of the oldest of its entries (carrier.Assembler).
 // Nothing is logged for a query or a request, and no memory grows with traffic.
 package web

@@ -22,7 +22,10 @@ type HTTPConfig struct {
 	// instead of a Site: 400 to 599. A reverse proxy recognises it, and answers itself.
 	Unproved  int
 	Exchanges Exchanges
-	Proxies   Proxies
+	// Tunnels takes the way in; nil: there is none.
+	Tunnels    Tunnels
+	MaxTunnels int // at a time; 0: DefaultTunnels
+	Proxies    Proxies
 	// Challenges is how many challenges are sent a second; 0: DefaultAnswers.
 	Challenges int
 	Now        func() time.Time // nil: time.Now
@@ -40,6 +43,7 @@ type HTTP struct {
 	limited    atomic.Uint64
 	paths      [carrier.NumReasons]atomic.Uint64
 	forms      [carrier.NumReasons]atomic.Uint64
+	tunnels    tunnels
 }
 
 // NewHTTP makes an HTTP.
@@ -50,7 +54,12 @@ func NewHTTP(c HTTPConfig) (*HTTP, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.MaxTunnels == 0 {
+		c.MaxTunnels = DefaultTunnels
+	}
 	switch {
+	case c.MaxTunnels < 0:
+		return nil, errors.New("tunnels: expected at least 1")
 	case c.Challenges < 0:
 		return nil, errors.New("challenges a second: expected at least 1")
 	case c.Unproved != 0 && (c.Unproved < http.StatusBadRequest || c.Unproved > 599):
@@ -72,6 +81,12 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.requests.Add(1)
 	var m carrier.Message
 	if h.read(&m, r) {
+		if ticket, ok := m.Ticket(); ok && upgrades(r) {
+			if !h.openTunnel(w, r, m.Exchange, ticket) {
+				h.config.Site.ServeHTTP(w, r)
+			}
+			return
+		}
 		var buffer [carrier.MaxChallenge]byte
 		now := h.config.Now()
 		challenge, ok := h.receiver.take(buffer[:0], &m, h.config.Proxies.client(r), now)
@@ -156,11 +171,12 @@ type HTTPStats struct {
 	Challenges   uint64   // sent
 	Limited      uint64   // not sent, beyond the budget
 	Paths, Forms []uint64 // GET and POST requests that can carry a message, by carrier.Reason
+	Tunnels      TunnelStats
 }
 
 // Stats returns the counters. It is safe for concurrent use.
 func (h *HTTP) Stats() HTTPStats {
-	st := HTTPStats{Requests: h.requests.Load(), Challenges: h.sent.Load(), Limited: h.limited.Load()}
+	st := HTTPStats{Requests: h.requests.Load(), Challenges: h.sent.Load(), Limited: h.limited.Load(), Tunnels: h.tunnels.stats()}
 	for i := range carrier.NumReasons {
 		st.Paths = append(st.Paths, h.paths[i].Load())
 		st.Forms = append(st.Forms, h.forms[i].Load())

@@ -42,7 +42,7 @@ func curl(t *testing.T, arguments ...string) []byte {
 }
 
 // certificate makes a certificate for an address, and writes it to a file.
-func certificate(t *testing.T, address string) (c tls.Certificate, file string) {
+func certificate(t testing.TB, address string) (c tls.Certificate, file string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -104,6 +104,46 @@ func TestCurl(t *testing.T) {
 	}
 }
 
+// startNginx runs nginx before a server, and returns its address.
+func startNginx(t *testing.T, nginx, at string) string {
+	t.Helper()
+	return run(t, func(public netip.AddrPort, directory string) *exec.Cmd {
+		config := filepath.Join(directory, "nginx.conf")
+		if err := os.WriteFile(config, fmt.Appendf(nil, `
+daemon off;
+master_process off;
+pid %[1]s/pid;
+error_log stderr;
+events {}
+http {
+  access_log off;
+  map $http_upgrade $connection_upgrade {
+    default upgrade;
+    "" close;
+  }
+  client_body_temp_path %[1]s/body;
+  proxy_temp_path %[1]s/proxy;
+  fastcgi_temp_path %[1]s/fastcgi;
+  uwsgi_temp_path %[1]s/uwsgi;
+  scgi_temp_path %[1]s/scgi;
+  server {
+    listen %[2]s;
+    location / {
+      proxy_pass http://%[3]s;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $connection_upgrade;
+    }
+  }
+}
+`, directory, public, at), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return exec.Command(nginx, "-c", config, "-p", directory)
+	}).String()
+}
+
 // TestNginx makes exchanges through nginx, which is a trusted proxy.
 func TestNginx(t *testing.T) {
 	const nginx = "/usr/sbin/nginx"
@@ -116,35 +156,7 @@ func TestNginx(t *testing.T) {
 		Site: http.NotFoundHandler(), Exchanges: e,
 		Proxies: Proxies{[]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, XForwardedFor},
 	})})
-	public := run(t, func(public netip.AddrPort, directory string) *exec.Cmd {
-		config := filepath.Join(directory, "nginx.conf")
-		if err := os.WriteFile(config, fmt.Appendf(nil, `
-daemon off;
-master_process off;
-pid %[1]s/pid;
-error_log stderr;
-events {}
-http {
-  access_log off;
-  client_body_temp_path %[1]s/body;
-  proxy_temp_path %[1]s/proxy;
-  fastcgi_temp_path %[1]s/fastcgi;
-  uwsgi_temp_path %[1]s/uwsgi;
-  scgi_temp_path %[1]s/scgi;
-  server {
-    listen %[2]s;
-    location / {
-      proxy_pass http://%[3]s;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_http_version 1.1;
-    }
-  }
-}
-`, directory, public, at), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return exec.Command(nginx, "-c", config, "-p", directory)
-	}).String()
+	public := startNginx(t, nginx, at)
 	// The client's own header comes first, and does not count.
 	client := []string{"--interface", "127.0.0.2", "--header", "X-Forwarded-For: 192.0.2.7"}
 	runHTTPExchange(t, e, o, 5, "127.0.0.2", func(m *carrier.Message) []byte {

@@ -62,6 +62,7 @@ func (s Server) Run(ctx context.Context, l net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
 	defer stop()
+	defer open.closeAll() // net/http does not know the connections of tunnels
 	defer h.Close()
 	bounded := boundedListener{l, open}
 	var err error
