@@ -6,7 +6,7 @@
 //	  to a port of requests
 //	    -> slot      of the address and source port; and one for any port, once an
 //	                 address has used two: some NATs change the port with each packet
-//	    -> Requested -> rateLimit, or the reserve for addresses of known clients
+//	    -> Requested -> limit.Rate, or its Reserve for addresses of known clients
 //	                 -> challenge: the nonce, the port -> Answer
 //	  to a port of responses
 //	    -> slots     that wait for a response, of the source port, or of any

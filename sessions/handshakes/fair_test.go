@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/sessions/handshakes/limit"
 	"sallyport/verify/challenge/exchange"
 )
 
@@ -185,7 +186,7 @@ func TestReserve(t *testing.T) {
 			w.Receive(p.source(), netip.AddrPortFrom(server, port), w.now)
 		}
 	}
-	if n := len(w.sent) - before; n > prefixLimit.Burst {
+	if n := len(w.sent) - before; n > limit.PrefixLimit.Burst {
 		t.Errorf("%d challenges to one address", n)
 	}
 	w.now = w.now.Add(time.Second)
@@ -198,20 +199,19 @@ func TestReserve(t *testing.T) {
 // address of another.
 func TestReserveIsOfOneOperation(t *testing.T) {
 	w, mine, theirs := newFairHarness(t, 1<<12)
-	at := func(a netip.Addr) packet { return packet{source: netip.AddrPortFrom(a, 5000), now: w.now} }
-	honest := at(netip.MustParseAddr(victim))
-	w.reserve.add(theirs, honest)
+	honest := netip.MustParseAddr(victim)
+	w.reserve.Add(theirs, honest, w.now)
 	for i := range uint32(10_000) {
 		w.now = w.now.Add(time.Microsecond)
-		w.reserve.add(mine, at(netip.MustParseAddr(fromNetwork(i, 1))))
+		w.reserve.Add(mine, netip.MustParseAddr(fromNetwork(i, 1)), w.now)
 	}
-	if !w.reserve.take(theirs, honest) {
+	if !w.reserve.Take(theirs, honest, w.now) {
 		t.Error("the honest client's prefix is no longer in the reserve")
 	}
-	if last := at(netip.MustParseAddr(fromNetwork(9999, 77))); !w.reserve.take(mine, last) {
+	if last := netip.MustParseAddr(fromNetwork(9999, 77)); !w.reserve.Take(mine, last, w.now) {
 		t.Error("another address of the same /64 is not known")
 	}
-	n := testing.AllocsPerRun(100, func() { w.reserve.take(theirs, honest); w.reserve.add(theirs, honest) })
+	n := testing.AllocsPerRun(100, func() { w.reserve.Take(theirs, honest, w.now); w.reserve.Add(theirs, honest, w.now) })
 	if n != 0 {
 		t.Errorf("%v allocations", n)
 	}

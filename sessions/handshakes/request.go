@@ -184,7 +184,7 @@ func (t *Table) sendChallenge(s *slot, p packet) Outcome {
 		s.Reset()
 		return Unmatched
 	}
-	if !t.limit.take(p.now) && !t.reserve.take(s.Requested().Operation(), p) {
+	if !t.limit.Take(p.now) && !t.reserve.Take(s.Requested().Operation(), p.source.Addr(), p.now) {
 		s.Reset()
 		return RateLimited
 	}

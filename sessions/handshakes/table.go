@@ -10,6 +10,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"sallyport/sessions/handshakes/limit"
 	"sallyport/verify/challenge/exchange"
 )
 
@@ -69,7 +70,7 @@ type Table struct {
 	storage
 	update      atomic.Pointer[storage]
 	seed        [8]byte
-	limit       rateLimit
+	limit       limit.Rate
 	nonceBuffer [exchange.NonceSize]byte
 	payload     [exchange.MaxChallenge]byte
 	sweptAt     time.Time // of the last call of Sweep
@@ -85,7 +86,7 @@ type storage struct {
 	ways       int     // slots of a bucket
 	swept      int     // the slot that Sweep saw last
 	bySource   []*slot // the slots of the current packet's source address
-	reserve    reserve
+	reserve    limit.Reserve
 	single     exchange.Responder // decodes a packet alone
 	spare      exchange.Responder // keeps a copy of a slot that may be evicted
 }
@@ -105,7 +106,7 @@ func New(cfg Config) (*Table, error) {
 	if cfg.Rate == 0 {
 		cfg.Rate = DefaultRate
 	}
-	t := &Table{cfg: cfg, limit: rateLimit{rate: float64(cfg.Rate)}}
+	t := &Table{cfg: cfg, limit: limit.NewRate(float64(cfg.Rate))}
 	if _, err := io.ReadFull(cfg.Random, t.seed[:]); err != nil {
 		return nil, fmt.Errorf("handshakes: draw a seed: %w", err)
 	}
@@ -129,7 +130,7 @@ func (t *Table) newStorage(o *exchange.Operations) *storage {
 		slots:      make([]slot, n),
 		ways:       ways,
 		bySource:   make([]*slot, 0, ways),
-		reserve:    newReserve(o, t.cfg.Rate),
+		reserve:    limit.NewReserve(o, t.cfg.Rate),
 	}
 	responders := exchange.NewResponders(n+2, o)
 	for i := range r.slots {
@@ -246,7 +247,7 @@ func (t *Table) checkResponse(s *slot, p packet) Outcome {
 	if s.State() != exchange.Verified {
 		return Accepted
 	}
-	t.reserve.add(s.Proof().Operation(), p)
+	t.reserve.Add(s.Proof().Operation(), p.source.Addr(), p.now)
 	t.cfg.OnProof(s.Proof(), p.source.Addr())
 	s.Reset()
 	return Verified

@@ -1,4 +1,4 @@
-package handshakes
+package limit
 
 import (
 	"net/netip"
@@ -7,29 +7,6 @@ import (
 	"sallyport/sessions"
 	"sallyport/verify/challenge/exchange"
 )
-
-// rateLimit is a token bucket, with a token for each challenge. It holds at most
-// the tokens of a tenth of a second.
-type rateLimit struct {
-	rate, tokens float64   // rate: tokens a second
-	at           time.Time // of tokens
-}
-
-// take reports whether one more challenge may be sent now.
-func (l *rateLimit) take(now time.Time) bool {
-	burst := max(l.rate/10, 1)
-	if l.at.IsZero() {
-		l.tokens = burst
-	} else if d := now.Sub(l.at); d > 0 {
-		l.tokens = min(l.tokens+d.Seconds()*l.rate, burst)
-	}
-	l.at = now
-	if l.tokens < 1 {
-		return false
-	}
-	l.tokens--
-	return true
-}
 
 // Limits of the reserve.
 const (
@@ -42,16 +19,15 @@ const (
 	reserveDivisor = 4
 )
 
-// prefixLimit is the limit of each prefix in the reserve. An attacker that spoofs
+// PrefixLimit is the limit of each prefix in the reserve. An attacker that spoofs
 // an address of a prefix uses up the share of that prefix only.
-var prefixLimit = sessions.Limit{Pause: 200 * time.Millisecond, Burst: 10}
+var PrefixLimit = sessions.Limit{Pause: 200 * time.Millisecond, Burst: 10}
 
-// reserve holds challenges for the addresses of known clients: while requests of
+// Reserve holds challenges for the addresses of known clients: while requests of
 // strangers use up the limit, an address from which an operation was proved
-// before still gets challenges. It belongs to the table's goroutine. Its memory is
-// allocated when it is made.
-type reserve struct {
-	limit    rateLimit
+// before still gets challenges. Use NewReserve to make it.
+type Reserve struct {
+	limit    Rate
 	prefixes map[*exchange.Operation]*[prefixesPerOperation]reservedPrefix
 }
 
@@ -62,9 +38,11 @@ type reservedPrefix struct {
 	bucket sessions.Bucket
 }
 
-func newReserve(o *exchange.Operations, rate int) reserve {
-	r := reserve{
-		limit:    rateLimit{rate: float64(rate) / reserveDivisor},
+// NewReserve returns the reserve of operations. The rate is that of all challenges a
+// second, to which the reserve adds.
+func NewReserve(o *exchange.Operations, rate int) Reserve {
+	r := Reserve{
+		limit:    NewRate(float64(rate) / reserveDivisor),
 		prefixes: map[*exchange.Operation]*[prefixesPerOperation]reservedPrefix{},
 	}
 	for _, op := range o.List() {
@@ -73,37 +51,37 @@ func newReserve(o *exchange.Operations, rate int) reserve {
 	return r
 }
 
-// add records the address from which an operation was proved.
-func (r *reserve) add(o *exchange.Operation, p packet) {
+// Add records the address from which an operation was proved.
+func (r *Reserve) Add(o *exchange.Operation, a netip.Addr, now time.Time) {
 	known := r.prefixes[o]
 	if known == nil {
 		return
 	}
-	prefix := prefixOf(p.source.Addr())
+	prefix := prefixOf(a)
 	oldest := &known[0]
 	for i := range known {
 		e := &known[i]
 		if e.prefix == prefix {
-			e.at = p.now
+			e.at = now
 			return
 		}
 		if e.at.Before(oldest.at) {
 			oldest = e
 		}
 	}
-	*oldest = reservedPrefix{prefix: prefix, at: p.now}
+	*oldest = reservedPrefix{prefix: prefix, at: now}
 }
 
-// take reports whether the reserve has one more challenge for an address.
-func (r *reserve) take(o *exchange.Operation, p packet) bool {
+// Take reports whether the reserve has one more challenge for an address.
+func (r *Reserve) Take(o *exchange.Operation, a netip.Addr, now time.Time) bool {
 	known := r.prefixes[o]
 	if known == nil {
 		return false
 	}
-	prefix := prefixOf(p.source.Addr())
+	prefix := prefixOf(a)
 	for i := range known {
 		if e := &known[i]; e.prefix == prefix {
-			return e.bucket.Take(p.now, prefixLimit) && r.limit.take(p.now)
+			return e.bucket.Take(now, PrefixLimit) && r.limit.Take(now)
 		}
 	}
 	return false
