@@ -1,6 +1,7 @@
 package carried
 
 import (
+	"net/netip"
 	"time"
 
 	"sallyport/verify/challenge/carrier"
@@ -44,6 +45,10 @@ func (c *catalog) find(m *carrier.Message) (*operation, exchange.Request, bool) 
 	if len(b) < exchange.MinID || len(b) > exchange.MaxRequest {
 		return nil, exchange.Request{}, false
 	}
+	rests := [...]int{0, netip.IPv4Unspecified().BitLen() / 8, exchange.NonceSize}
+	if v6 {
+		rests[1] = netip.IPv6Unspecified().BitLen() / 8
+	}
 	var buffer [exchange.MaxRequest]byte
 	request := buffer[:len(b)]
 	for _, mask := range c.masks {
@@ -51,7 +56,11 @@ func (c *catalog) find(m *carrier.Message) (*operation, exchange.Request, bool) 
 		for i := range mask[:min(len(mask), len(b))] {
 			request[i] ^= mask[i]
 		}
-		for n := exchange.MinID; n <= min(exchange.MaxID, len(b)); n++ {
+		for _, rest := range rests { // of the three algorithms
+			n := len(b) - rest
+			if n < exchange.MinID || n > exchange.MaxID {
+				continue
+			}
 			o := c.byID[string(request[:n])]
 			if o == nil || o.RequestSize(v6) != len(b) {
 				continue

@@ -26,14 +26,14 @@
 //
 // IDs are public, and the number of an exchange is the sender's choice, so such an
 // attacker can draw challenges. It cannot guess the number of another client's exchange,
-// so it can neither end nor answer one. What it reaches is bounded:
+// so it can neither end nor answer one. The rest is bounded:
 //
 //   - At other operations: nothing. A class, which is an operation for addresses or the
 //     same operation for connections, always gets its part of half the rate, and its
 //     share of the slots.
 //   - At the same class: no exchange gives way before minLife has passed since its
-//     challenge, since the rate and the number of slots permit no more challenges. Until
-//     then the client has to respond. An exchange that is proved gives way to strangers
+//     challenge, because the rate permits fewer challenges in that time than there are
+//     slots. Until then the client has to respond. A proved exchange gives way to strangers
 //     only if its class has more proved exchanges than challenges.
 //   - Beyond the rate, requests of the class get no challenge, except from addresses in
 //     the reserve. So the attacker can keep out the others of that class for as long as it

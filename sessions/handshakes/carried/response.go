@@ -10,7 +10,9 @@ import (
 
 // Response takes a response, right or wrong. Either ends the exchange, so the same one
 // may arrive again.
-func (l *Listener) Response(m *carrier.Message, now time.Time) { l.table.count(l.table.respond(m, now)) }
+func (l *Listener) Response(m *carrier.Message, now time.Time) {
+	l.table.count(l.table.respond(m, now))
+}
 
 func (t *Table) respond(m *carrier.Message, now time.Time) Outcome {
 	s, x, pending := t.end(m.Exchange, now)
@@ -67,8 +69,8 @@ func (t *Table) settle(s *slot, x *terms, p Proof, ok bool, now time.Time) bool 
 }
 
 // Take takes the ticket of a proved exchange, and returns its proof. Each ticket can be
-// taken once. A wrong one changes nothing: it cannot be guessed, and whoever knows only
-// the exchange's number must not be able to end it.
+// taken once. A wrong one changes nothing: it cannot be guessed, and an attacker who knows
+// only the exchange's number must not be able to end it.
 func (t *Table) Take(x carrier.Exchange, ticket [exchange.TicketSize]byte, now time.Time) (Proof, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -94,6 +94,24 @@ func (m *Minutes) Kinds(client netip.Addr) []*Kind {
 	return m.kinds[0]
 }
 
+// Masks returns the masks of the requests that carriers bring at a time of day, and the
+// time at which they change next; zero: never. A nil mask: the request is not masked.
+func (o *Operations) Masks(wall time.Time) (masks [][]byte, until time.Time) {
+	if !o.Hops() {
+		return [][]byte{nil}, time.Time{}
+	}
+	for _, minute := range schedule.Live(wall, o.hopping.Tolerance) {
+		if o.hopping.Keys == nil {
+			break
+		}
+		for _, key := range o.hopping.Keys(minute) {
+			h := key.Hop(minute, o.bases)
+			masks = append(masks, h.Mask[:])
+		}
+	}
+	return masks, schedule.NextChange(wall, o.hopping.Tolerance)
+}
+
 // moved returns the kinds of a hop.
 func (o *Operations) moved(h schedule.Hop) (all [2][]*Kind) {
 	for family, kinds := range o.kinds {

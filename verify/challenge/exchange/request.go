@@ -19,6 +19,9 @@ type Request struct {
 // Operation is the requested operation.
 func (r Request) Operation() *Operation { return r.operation }
 
+// errMapped is made once, so that a refused request allocates nothing.
+var errMapped = errors.New("expected an IPv6 address, got an IPv4-mapped one")
+
 // ParseRequest parses a request for an operation from an IPv6 or an IPv4
 // address. It does not retain b.
 func ParseRequest(o *Operation, v6 bool, b []byte) (Request, error) {
@@ -33,7 +36,7 @@ func ParseRequest(o *Operation, v6 bool, b []byte) (Request, error) {
 	case NATAware:
 		r.client, _ = netip.AddrFromSlice(rest)
 		if r.client.Is4In6() {
-			return Request{}, errors.New("expected an IPv6 address, got an IPv4-mapped one")
+			return Request{}, errMapped
 		}
 	case Mutual:
 		copy(r.nonce[:], rest)
