@@ -87,6 +87,11 @@ type Result struct {
 	// Also are other addresses at which the service stands open: Knock and Exchange without
 	// Keep open it for both families.
 	Also []netip.AddrPort
+	// Carrier is what carried the messages of Exchange; empty: Knock has sent a sequence.
+	Carrier Carrier
+	// Tunnel is the connection to the service, in place of Conn, if it goes through the
+	// web server; the caller closes it.
+	Tunnel Stream
 	// NoncesBehind: the service opened after the nonces were moved ahead (see Moved).
 	NoncesBehind bool
 }

@@ -14,23 +14,41 @@ func newTimer(at time.Time) *time.Timer {
 }
 
 // wait runs a connector with one lane until its service answers, or the lane is over.
-func (c *connector) wait(ctx context.Context) sighting {
+func (c *connector) wait(ctx context.Context) sighting { return c.waitAny(ctx).sighting }
+
+// waitAny runs a connector until the service of a lane answers, or all lanes are over. It
+// returns that lane, or else the one that shows most.
+func (c *connector) waitAny(ctx context.Context) *lane {
 	defer c.close()
-	only := c.lanes[0]
 	for {
 		next, running := c.step(time.Now())
 		if !running {
-			return only.sighting
+			return c.mostShown()
 		}
 		timer := newTimer(next)
 		select {
 		case <-ctx.Done():
-			only.shorten(time.Now())
-			only.held = false
+			for _, l := range c.lanes {
+				l.shorten(time.Now())
+				l.held = false
+			}
 		case <-timer.C:
 		case a := <-c.answers:
-			c.take(a, time.Now())
+			if l := c.take(a, time.Now()); l != nil {
+				timer.Stop()
+				return l
+			}
 		}
 		timer.Stop()
 	}
+}
+
+// mostShown returns the lane whose error is not the silence of a service.
+func (c *connector) mostShown() *lane {
+	for _, l := range c.lanes {
+		if !timedOut(l.err) {
+			return l
+		}
+	}
+	return c.lanes[0]
 }

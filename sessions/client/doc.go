@@ -31,6 +31,8 @@
 //	                         which packet arrives last, and the server answers that
 //	                         one. Or a connection that fetches the challenge. The first
 //	                         challenge from any address counts
+//	                         Or carriedConn: the same by HTTPS or DNS (package carriers),
+//	                         where the answer to a request is the challenge
 //	  -> lane, connector     at the service of that address
 //	  -> Lost                attempts in which packets were lost
 //

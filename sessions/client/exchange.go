@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/netip"
+	"net/url"
 	"time"
 )
 
@@ -29,6 +32,18 @@ type ExchangeConfig struct {
 	// Prover proves the connections, if Challenge has BindConnection. Its secret is that of
 	// a client, and not of the operation.
 	Prover *ConnProver
+	// Carrier carries the messages; CarrierAuto: the first that the profile has.
+	Carrier Carrier
+	// CarrierTime is how long a message by HTTP or DNS may take; 0: DefaultCarrierTime.
+	CarrierTime time.Duration
+	// Roots and Proxy are as in carriers.HTTPConfig.
+	Roots *x509.CertPool
+	Proxy func(*url.URL) (*url.URL, error)
+	// Resolver is as in carriers.DNSConfig.
+	Resolver *net.Resolver
+	// Tunnel connects to the service, if Carrier is CarrierHTTPS, the profile has a tunnel,
+	// and Keep is set; nil: the client connects to the service itself.
+	Tunnel Tunnel
 	Random io.Reader
 	// Now is the time of day, of which Challenge.Hop draws the ports; nil: time.Now.
 	Now    func() time.Time
@@ -40,16 +55,21 @@ type Requested struct {
 	Attempt int
 	Of      int // the maximum number of attempts
 	Address netip.Addr
-	Packets int
+	Packets int    // 0: the request is not one of packets
 	First   uint16 // the lowest port of requests
 	Last    uint16 // the highest port of requests
 	TCP     bool   // the packets are SYNs
+	Carrier Carrier
 }
+
+// DefaultCarrierTime is that of an ExchangeConfig: a new connection with TLS through a
+// slow proxy has three round trips and more.
+const DefaultCarrierTime = 10 * time.Second
 
 // Answered: the client received the challenge and sent the response.
 type Answered struct {
-	Public  netip.Addr // this computer's address, as seen by the server
-	Packets int
+	Public  netip.Addr    // this computer's address, as seen by the server; invalid: it is not known
+	Packets int           // 0: the response is not one of packets
 	Took    time.Duration // from the request's last packet to the challenge
 }
 
@@ -77,10 +97,16 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
+	if cfg.CarrierTime == 0 {
+		cfg.CarrierTime = DefaultCarrierTime
+	}
+	by, err := cfg.carrier()
+	if err != nil {
+		return Result{}, err
+	}
 	service := cmp.Or(cfg.Service, cfg.Challenge.Service)
 	same := otherService(cfg.Server, cfg.Challenge.Service, cfg.Service) == ""
-	err := checkBind(cfg.Challenge.Bind, cfg.Keep, same && cfg.Watch != WatchNone)
-	if err != nil {
+	if err := checkBind(cfg.Challenge.Bind, cfg.Keep, same && cfg.Watch != WatchNone); err != nil {
 		return Result{}, err
 	}
 	if cfg.Challenge.Bind != BindConnection {
@@ -91,7 +117,7 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if cfg.Challenge.Operation, err = cfg.Challenge.keyed(ctx); err != nil {
 		return Result{}, err
 	}
-	x, err := newExchanging(ctx, cfg, service)
+	x, err := newExchanging(ctx, cfg, by, service)
 	if err != nil {
 		return Result{}, err
 	}

@@ -24,8 +24,11 @@ func (x *exchanging) firstChallenge(ctx context.Context, n int) (*request, error
 	a := &asking{
 		exchanging: x, n: n, plan: newPlan(time.Now(), false), running: map[*request]bool{}, answers: make(chan *request, 1),
 	}
+	if x.by != CarrierPackets {
+		a.plan.pause = carriedPause
+	}
 	for _, t := range x.targets {
-		a.plan.add(t.named, t.knock)
+		x.add(a.plan, t)
 	}
 	defer a.close()
 	return a.run(ctx)
@@ -110,6 +113,9 @@ func (a *asking) sendDue(ctx context.Context) (next time.Time, later bool, err e
 func (a *asking) take(ctx context.Context, r *request) {
 	delete(a.running, r)
 	a.found.forged += r.found.forged
+	if r.found.fault != nil {
+		a.found.fault = r.found.fault
+	}
 	a.plan.over(r.index, time.Now())
 	if r.err == nil {
 		return

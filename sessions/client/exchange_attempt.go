@@ -2,12 +2,14 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"time"
 
 	"sallyport/verify/challenge"
+	"sallyport/verify/challenge/carrier"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
@@ -37,16 +39,16 @@ func (r *request) close() {
 // request sends a request to an address, with a new socket.
 func (x *exchanging) request(ctx context.Context, t target, n int) (*request, error) {
 	cfg := x.cfg
-	requests, responses, err := cfg.Challenge.codecs(t.knock.Is6())
+	requests, responses, err := x.codecs(t)
 	if err != nil {
 		return nil, err
 	}
-	s, err := cfg.openTransport(t.knock)
+	s, err := x.openTransport(ctx, t.knock)
 	if err != nil {
 		return nil, &sendError{err}
 	}
 	r := &request{target: t, transport: s, responses: responses}
-	if cfg.Challenge.Hop != 0 {
+	if cfg.Challenge.Hop != 0 && x.by == CarrierPackets {
 		h := cfg.Challenge.HopKey.Hop(schedule.MinuteOf(cfg.Now()), cfg.Challenge.Hop)
 		r.hop, requests, r.responses = &h, requests.Moved(h.Distance), responses.Moved(h.Distance)
 	}
@@ -66,7 +68,7 @@ func (x *exchanging) sendRequest(ctx context.Context, r *request, requests *chal
 		return fmt.Errorf("draw a nonce: %w", err)
 	}
 	var err error
-	r.initiator, err = exchange.NewInitiator(cfg.Challenge.Operation, r.transport.address(), r.knock, nonce)
+	r.initiator, err = exchange.NewInitiator(cfg.Challenge.Operation, r.transport.address(), r.transport.peer(r.knock), nonce)
 	if err != nil {
 		return err
 	}
@@ -81,10 +83,12 @@ func (x *exchanging) sendRequest(ctx context.Context, r *request, requests *chal
 		return &sendError{err}
 	}
 	r.sent = time.Now()
-	cfg.Report(Requested{
-		Attempt: n, Of: cfg.Attempts, Address: r.knock, Packets: requests.Packets(),
-		First: requests.First(), Last: requests.Last(), TCP: cfg.Challenge.AnswerPort != 0,
-	})
+	sent := Requested{Attempt: n, Of: cfg.Attempts, Address: r.knock, Carrier: x.by}
+	if x.by == CarrierPackets {
+		sent.Packets, sent.First, sent.Last = requests.Packets(), requests.First(), requests.Last()
+		sent.TCP = cfg.Challenge.AnswerPort != 0
+	}
+	cfg.Report(sent)
 	x.found.count(r.knock, func(c *tally) { c.requested++ })
 	return nil
 }
@@ -96,19 +100,30 @@ func (x *exchanging) respond(ctx context.Context, r *request, n int) (Result, er
 	found.challenged++
 	found.count(r.knock, func(c *tally) { c.challenged++ })
 	took := r.challenged.Sub(r.sent)
-	if err := s.sendMessage(ctx, r.responses, r.answer.Response); err != nil {
+	if err := s.sendMessage(ctx, r.responses, r.answer.Response); ctx.Err() != nil {
+		return Result{}, ctx.Err()
+	} else if err != nil && !errors.As(err, &found.fault) {
 		return Result{}, &sendError{err}
 	}
 	responded := time.Now()
-	found.sentFrom, found.public = s.address(), r.answer.Public
-	cfg.Report(Answered{r.answer.Public, r.responses.Packets(), took})
+	found.sentFrom, found.public = s.source(), r.answer.Public
+	answered := Answered{Public: r.answer.Public, Took: took}
 	again := func() {}
-	// The server ignores duplicates of these packets. With the other schemes, their order
-	// matters.
-	if scheme := cfg.Challenge.Response.Scheme; scheme == challenge.Sequence || scheme == challenge.Ranges {
-		again = func() { s.sendMessage(ctx, r.responses, r.answer.Response) }
+	if x.by == CarrierPackets {
+		answered.Packets = r.responses.Packets()
+		// The server ignores duplicates of these packets. With the other schemes, their
+		// order matters.
+		if scheme := cfg.Challenge.Response.Scheme; scheme == challenge.Sequence || scheme == challenge.Ranges {
+			again = func() { s.sendMessage(ctx, r.responses, r.answer.Response) }
+		}
+	} else if s.(*carriedConn).kind == carrier.RequestConnection {
+		found.public, answered.Public = netip.Addr{}, netip.Addr{}
 	}
-	result, watched := Result{Address: r.knock, Service: r.service, UDP: r.udp, Attempts: n}, x.watches(r.target)
+	cfg.Report(answered)
+	if cfg.tunnels(x.by) {
+		return x.tunnel(ctx, r, n)
+	}
+	result, watched := Result{Address: r.knock, Service: r.service, UDP: r.udp, Attempts: n, Carrier: x.by}, x.watches(r.target)
 	if r.answer.Port != 0 {
 		result.Service, result.SingleUse, result.UDP = netip.AddrPortFrom(r.knock, r.answer.Port), true, false
 		watched = true
@@ -156,7 +171,10 @@ func (x *exchanging) watch(ctx context.Context, result Result, r *request, respo
 	}
 	conns := newConnector(ctx, whole, granted)
 	conns.keep, conns.early, conns.lanes = cfg.Keep, cfg.Keep && canPeek, []*lane{l}
-	seen := conns.wait(ctx)
+	conns.lanes = append(conns.lanes, x.otherLanes(r, result, responded, l)...)
+	l = conns.waitAny(ctx)
+	seen := l.sighting
+	result.Service = l.service
 	if seen.err != nil {
 		found.at, found.service, found.before = result.Service, seen.err, seen.before
 		if result.Service.Addr() == result.Address {

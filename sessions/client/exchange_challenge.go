@@ -38,6 +38,13 @@ type Challenge struct {
 	// OpenFor is how long the operation opens; 0: that is not known, or it has no end.
 	OpenFor   time.Duration
 	Handshake Handshake // what a completed handshake with Service proves
+	// HTTPS is the URL of the web server that takes exchanges, and DNS the zone whose
+	// servers do; empty: there is none. Without packets, Request and Response are zero.
+	HTTPS, DNS string
+	// DNSServers are names or addresses of the zone's servers, with a port if that is not
+	// 53: the client asks them if its resolver does not help.
+	DNSServers []string
+	Tunnel     bool // the web server carries connections to Service
 }
 
 // Check returns an error if the fields do not fit together: the messages must fit
@@ -46,13 +53,13 @@ func (c Challenge) Check() error {
 	if c.Hop > schedule.MaxHop {
 		return fmt.Errorf("expected a hop of at most %d bases, got %d", schedule.MaxHop, c.Hop)
 	}
-	plan := c.plan()
-	requests, responses, err := c.codecs(false)
-	if _, _, err6 := c.codecs(true); err != nil && err6 != nil {
+	if err := c.checkCarriers(); err != nil {
 		return err
 	}
-	if c.AnswerPort != 0 && err == nil && (plan.Reach(requests).Contains(c.AnswerPort) || plan.Reach(responses).Contains(c.AnswerPort)) {
-		return fmt.Errorf("answer_port %d is one of the ports of requests, %s, or of responses, %s", c.AnswerPort, plan.Reach(requests), plan.Reach(responses))
+	if c.hasPackets() || !c.hasCarrier() {
+		if err := c.checkPackets(); err != nil {
+			return err
+		}
 	}
 	if c.OpenFor < 0 {
 		return fmt.Errorf("expected a time above 0 for which the operation opens, got %s", c.OpenFor)
@@ -66,8 +73,21 @@ func (c Challenge) Check() error {
 	if c.Service == "" {
 		return nil
 	}
-	_, err = ParseService(c.Service)
+	_, err := ParseService(c.Service)
 	return err
+}
+
+// checkPackets returns an error if the messages do not fit the encodings.
+func (c Challenge) checkPackets() error {
+	plan := c.plan()
+	requests, responses, err := c.codecs(false)
+	if _, _, err6 := c.codecs(true); err != nil && err6 != nil {
+		return err
+	}
+	if c.AnswerPort != 0 && err == nil && (plan.Reach(requests).Contains(c.AnswerPort) || plan.Reach(responses).Contains(c.AnswerPort)) {
+		return fmt.Errorf("answer_port %d is one of the ports of requests, %s, or of responses, %s", c.AnswerPort, plan.Reach(requests), plan.Reach(responses))
+	}
+	return nil
 }
 
 // keyed returns the operation with its keys.

@@ -6,13 +6,19 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"sallyport/verify/challenge"
+	"sallyport/verify/challenge/carrier"
 )
+
+// carriedFamily is how long an exchange by HTTP for the other family may take.
+const carriedFamily = time.Second
 
 // otherFamily executes the operation for the other address family too, if it works, so
 // that any program gets in over both. It returns the service there, if it has seen it. A
 // connection that is kept, or a port for one connection, needs one family only.
 func (x *exchanging) otherFamily(ctx context.Context, r Result, took time.Duration) []netip.AddrPort {
-	if x.cfg.Keep || r.SingleUse {
+	if x.cfg.Keep || r.SingleUse || x.by != CarrierPackets && x.kind(r.Address) == carrier.RequestConnection {
 		return nil
 	}
 	y := *x
@@ -23,7 +29,11 @@ func (x *exchanging) otherFamily(ctx context.Context, r Result, took time.Durati
 		return nil
 	}
 	y.lookup, y.found, y.cfg.CheckBefore = nil, exchangeFindings{}, false
-	ctx, cancel := context.WithTimeout(ctx, familyTime(took))
+	more := familyTime(took)
+	if x.by != CarrierPackets {
+		more = min(max(familyFactor*took, minFamily), carriedFamily)
+	}
+	ctx, cancel := context.WithTimeout(ctx, more)
 	defer cancel()
 	other, err := y.attempt(ctx, r.Attempts)
 	if err != nil || !other.Watched {
@@ -32,12 +42,21 @@ func (x *exchanging) otherFamily(ctx context.Context, r Result, took time.Durati
 	return []netip.AddrPort{other.Service}
 }
 
+// codecs returns the codecs of the messages to a target; nil for carriers other than
+// packets.
+func (x *exchanging) codecs(t target) (requests, responses *challenge.Codec, err error) {
+	if x.by != CarrierPackets {
+		return nil, nil, nil
+	}
+	return x.cfg.Challenge.codecs(t.knock.Is6())
+}
+
 // reachable returns the targets whose family the encodings fit: the server does not
 // listen in the other one.
-func (c Challenge) reachable(targets []target) ([]target, error) {
+func (x *exchanging) reachable(targets []target) ([]target, error) {
 	var last error
 	fit := slices.DeleteFunc(slices.Clone(targets), func(t target) bool {
-		_, _, err := c.codecs(t.knock.Is6())
+		_, _, err := x.codecs(t)
 		if err != nil {
 			last = fmt.Errorf("%s: %w", t.knock, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"sallyport/sessions/client/carriers"
 	"sallyport/verify/challenge/exchange"
 )
 
@@ -23,13 +24,15 @@ type exchangeFindings struct {
 	// contradicted: after a response that opened nothing, another challenge had come
 	// than the answered one.
 	contradicted bool
+	fault        *carriers.Fault // of the last message by HTTP or DNS; nil: none
+	tunnel       error           // of the last connection through the web server
 }
 
 func (x *exchanging) offline(attempts int) error {
 	e, cfg := &x.found, x.cfg
 	return offlineError(OfflineError{
 		Server: cfg.Server, Service: e.at, Attempts: attempts, Up: e.challenged > 0, err: e.service,
-	}, e.diagnose(cfg, x.granted))
+	}, e.diagnose(cfg, x.by, x.granted))
 }
 
 // symptom is what the client saw of the service.
@@ -41,11 +44,14 @@ func (e *exchangeFindings) symptom() symptom {
 func (e *exchangeFindings) letIn() bool { return e.challenged > 0 && e.symptom().letIn() }
 
 // diagnose explains why no attempt opened the service.
-func (e *exchangeFindings) diagnose(cfg ExchangeConfig, granted bool) (d diagnosis) {
-	if e.challenged == 0 {
+func (e *exchangeFindings) diagnose(cfg ExchangeConfig, by Carrier, granted bool) (d diagnosis) {
+	switch {
+	case e.challenged > 0:
+		e.diagnoseResponses(&d, cfg, by, granted)
+	case e.fault != nil && e.forged == 0:
+		e.diagnoseFault(&d, cfg)
+	default:
 		e.diagnoseUnchallenged(&d, cfg)
-	} else {
-		e.diagnoseResponses(&d, cfg, granted)
 	}
 	if e.contradicted {
 		d.see("different challenges came for one request")
@@ -82,7 +88,7 @@ func (e *exchangeFindings) diagnoseUnchallenged(d *diagnosis, cfg ExchangeConfig
 }
 
 // diagnoseResponses explains that the service did not open after a response.
-func (e *exchangeFindings) diagnoseResponses(d *diagnosis, cfg ExchangeConfig, granted bool) {
+func (e *exchangeFindings) diagnoseResponses(d *diagnosis, cfg ExchangeConfig, by Carrier, granted bool) {
 	s := e.symptom()
 	s.granted, s.own = granted, s.ownConnections()
 	d.see("the client responded to %s", challenges(e.challenged))
@@ -92,10 +98,16 @@ func (e *exchangeFindings) diagnoseResponses(d *diagnosis, cfg ExchangeConfig, g
 		return
 	}
 	d.reason = ReasonResponseFailed
-	if s.err == nil {
+	if s.err == nil && by == CarrierPackets {
 		return
 	}
-	d.see("%s", s.text("request"))
+	if s.err != nil {
+		d.see("%s", s.text("request"))
+	}
+	if by != CarrierPackets {
+		e.diagnoseCarried(d)
+		return
+	}
 	if e.public.IsValid() && e.public != e.sentFrom.WithZone("") {
 		d.see("the server sees this computer as %s, and not as %s: a NAT is on the way", e.public, e.sentFrom)
 	}

@@ -4,11 +4,15 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
+
+	"sallyport/verify/challenge/carrier"
 )
 
 // exchanging is one call of Exchange.
 type exchanging struct {
 	cfg     ExchangeConfig
+	by      Carrier // not CarrierAuto
 	targets []target
 	lookup  func(context.Context) <-chan []target // asks the resolver for more; nil: it has answered
 	found   exchangeFindings
@@ -18,18 +22,20 @@ type exchanging struct {
 }
 
 // newExchanging returns the state of a call, with the first addresses of the server.
-func newExchanging(ctx context.Context, cfg ExchangeConfig, service string) (*exchanging, error) {
+func newExchanging(ctx context.Context, cfg ExchangeConfig, by Carrier, service string) (*exchanging, error) {
 	p := Profile{Server: cfg.Server, Addresses: cfg.Addresses, Service: service}
 	none := func() []netip.Addr { return nil }
 	targets, err := resolve(ctx, p, cfg.Family, none)
 	if err != nil {
 		return nil, err
 	}
-	if targets, err = cfg.Challenge.reachable(targets); err != nil {
+	x := &exchanging{cfg: cfg, by: by}
+	if x.targets, err = x.reachable(targets); err != nil {
 		return nil, err
 	}
-	cfg.Report(resolved(cfg.Server, targets))
-	return &exchanging{cfg: cfg, targets: targets, lookup: lookupLater(p, cfg.Family, none)}, nil
+	cfg.Report(resolved(cfg.Server, x.targets))
+	x.lookup = lookupLater(p, cfg.Family, none)
+	return x, nil
 }
 
 func (x *exchanging) watches(t target) bool { return t.watched() && x.cfg.Watch != WatchNone }
@@ -62,13 +68,21 @@ func (x *exchanging) attempt(ctx context.Context, n int) (Result, error) {
 	return Result{}, errUnanswered
 }
 
+// add adds a target to a plan. An exchange for a connection is one for all addresses.
+func (x *exchanging) add(p *plan, t target) {
+	p.add(t.named, t.knock)
+	if i := len(p.list) - 1; i > 0 && x.by != CarrierPackets && x.kind(t.knock) == carrier.RequestConnection {
+		p.over(i, time.Now())
+	}
+}
+
 // know adds targets that only the resolver gives.
 func (x *exchanging) know(p *plan, list []target) {
-	list, _ = x.cfg.Challenge.reachable(list)
+	list, _ = x.reachable(list)
 	for _, t := range list {
 		if !slices.ContainsFunc(x.targets, func(other target) bool { return other.knock == t.knock }) {
 			x.targets = append(x.targets, t)
-			p.add(t.named, t.knock)
+			x.add(p, t)
 		}
 	}
 	x.cfg.Report(resolved(x.cfg.Server, x.targets))

@@ -29,10 +29,11 @@ func TestExchangeFamilies(t *testing.T) {
 		t.Error(err)
 	}
 	four, six := target{knock: netip.MustParseAddr("192.0.2.1")}, target{knock: netip.MustParseAddr("2001:db8::1")}
-	if got, err := c.reachable([]target{six, four}); err != nil || len(got) != 1 || got[0].knock != four.knock {
+	x := &exchanging{cfg: ExchangeConfig{Challenge: c}, by: CarrierPackets}
+	if got, err := x.reachable([]target{six, four}); err != nil || len(got) != 1 || got[0].knock != four.knock {
 		t.Errorf("%v, %v", got, err)
 	}
-	if _, err := c.reachable([]target{six}); err == nil || !strings.Contains(err.Error(), "2001:db8::1: request: ") {
+	if _, err := x.reachable([]target{six}); err == nil || !strings.Contains(err.Error(), "2001:db8::1: request: ") {
 		t.Errorf("IPv6 only: %v", err)
 	}
 	var family *FamilyError

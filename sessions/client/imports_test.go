@@ -13,8 +13,8 @@ import (
 func TestImports(t *testing.T) {
 	t.Parallel()
 	own := []string{
-		"sallyport/sessions/client", "sallyport/sessions/durable", "sallyport/sessions/syserror",
-		"sallyport/verify/challenge", "sallyport/verify/challenge/exchange", "sallyport/verify/preamble", "sallyport/verify/schedule", "sallyport/verify/wire",
+		"sallyport/sessions/client", "sallyport/sessions/client/carriers", "sallyport/sessions/durable", "sallyport/sessions/syserror",
+		"sallyport/verify/challenge", "sallyport/verify/challenge/carrier", "sallyport/verify/challenge/exchange", "sallyport/verify/preamble", "sallyport/verify/schedule", "sallyport/verify/wire",
 	}
 	forApps := append([]string{
 		"github.com/pelletier/go-toml/v2", "sallyport/sessions/client/mobile", "sallyport/sessions/client/profilefile",

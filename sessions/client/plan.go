@@ -12,6 +12,9 @@ const (
 	// otherPause is how long the client waits for the addresses before, until it sends to
 	// one that only the resolver gives.
 	otherPause = 250 * time.Millisecond
+	// carriedPause is the time between requests by HTTP for two addresses: each takes a
+	// connection with TLS.
+	carriedPause = time.Second
 )
 
 // The other family has a little more time than the first one took.
@@ -31,8 +34,9 @@ func familyTime(took time.Duration) time.Duration {
 // I/O, and reads no clock.
 type plan struct {
 	list  []planned
-	ready time.Time // when the client last sent, or learned that it need not wait
-	last  int       // the address to which it sent then; -1: it need not wait
+	ready time.Time     // when the client last sent, or learned that it need not wait
+	last  int           // the address to which it sent then; -1: it need not wait
+	pause time.Duration // the least one between two addresses
 	// both: after an answer, the attempt goes on to the other family until a time.
 	both     bool
 	answered [2]bool // by family
@@ -62,6 +66,7 @@ func (p *plan) due() (i int, at time.Time, ok bool) {
 		if a.named || p.hasAnswer() {
 			pause = namedPause
 		}
+		pause = max(pause, p.pause)
 		switch at := p.readyAfter(pause); {
 		case a.over, !a.sent.IsZero():
 		case !p.hasAnswer():

@@ -46,6 +46,16 @@ const (
 	ReasonResponseFailed  Reason = "response-failed"  // the responses opened nothing
 )
 
+// Exchanges by HTTPS and DNS.
+const (
+	ReasonCaptivePortal Reason = "captive-portal"    // the network requires a login, and answers in the server's place
+	ReasonCertificate   Reason = "certificate"       // the certificate of the web server is not valid
+	ReasonProxy         Reason = "proxy"             // a proxy requires a login, or refuses the requests
+	ReasonGateway       Reason = "gateway"           // a proxy in front of the server gets no answer from it
+	ReasonBusy          Reason = "too-many-requests" // the site limits requests
+	ReasonRewritten     Reason = "dns-rewritten"     // a resolver changes answers
+)
+
 // The service opened, or may have opened.
 const (
 	ReasonOpenBefore   Reason = "open-before"   // it was open before the knock

@@ -35,7 +35,9 @@ func newSYNConn(server netip.Addr, answer uint16) (*synConn, error) {
 	return s, nil
 }
 
-func (s *synConn) address() netip.Addr { return s.self.Unmap() }
+func (s *synConn) address() netip.Addr               { return s.self.Unmap() }
+func (s *synConn) source() netip.Addr                { return s.self.Unmap() }
+func (s *synConn) peer(server netip.Addr) netip.Addr { return server }
 
 // Close implements io.Closer. It ends awaitChallenge.
 func (s *synConn) Close() error {

@@ -12,10 +12,15 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// transport carries the messages of one exchange: exchangeConn by UDP, synConn by TCP.
+// transport carries the messages of one exchange: exchangeConn by UDP, synConn by TCP,
+// carriedConn by HTTP or DNS. The codecs have no meaning for the last one.
 type transport interface {
 	// address is the address of this computer, as it sees it (ID_A).
 	address() netip.Addr
+	// peer is the address of the server as this computer sees it (PID_B).
+	peer(server netip.Addr) netip.Addr
+	// source is the address from which this computer sends; invalid: unknown.
+	source() netip.Addr
 	sendRequest(context.Context, *challenge.Codec, *exchange.Initiator) error
 	sendMessage(context.Context, *challenge.Codec, []byte) error
 	// awaitChallenge waits for the challenge, and returns the answer to it.
@@ -26,12 +31,17 @@ type transport interface {
 	Close() error
 }
 
-func (s *exchangeConn) address() netip.Addr { return s.self }
+func (s *exchangeConn) address() netip.Addr               { return s.self }
+func (s *exchangeConn) source() netip.Addr                { return s.self }
+func (s *exchangeConn) peer(server netip.Addr) netip.Addr { return server }
 
 // openTransport opens the transport of an exchange with a server.
-func (cfg ExchangeConfig) openTransport(server netip.Addr) (transport, error) {
-	if cfg.Challenge.AnswerPort != 0 {
-		return newSYNConn(server, cfg.Challenge.AnswerPort)
+func (x *exchanging) openTransport(ctx context.Context, server netip.Addr) (transport, error) {
+	switch {
+	case x.by != CarrierPackets:
+		return x.newCarried(ctx, server)
+	case x.cfg.Challenge.AnswerPort != 0:
+		return newSYNConn(server, x.cfg.Challenge.AnswerPort)
 	}
 	return newExchangeConn(server)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/sessions/client"
+	"sallyport/sessions/client/carriers"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
@@ -26,12 +27,17 @@ type FileChallenge struct {
 	SharedPorts bool `toml:"shared_ports,omitempty" json:"shared_ports,omitempty" expect:"true or false"`
 	// Hop is that of the server's configuration. HopSecret is derived from the port
 	// secret, in hexadecimal digits.
-	Hop        int      `toml:"hop,omitempty" json:"hop,omitempty" expect:"with hop_secret, from how many bases each minute draws, 2 to 32768"`
-	HopSecret  string   `toml:"hop_secret,omitempty" json:"hop_secret,omitempty" expect:"with hop, 64 hexadecimal digits in quotes"`
-	Transport  string   `toml:"transport,omitempty" json:"transport,omitempty" expect:"\"udp\" or \"tcp\""`
-	AnswerPort int      `toml:"answer_port,omitempty" json:"answer_port,omitempty" expect:"with transport = \"tcp\", the server's TCP port for challenges, 1 to 65535"`
-	Request    Encoding `toml:"request" json:"request" expect:"a table with an encoding"`
-	Response   Encoding `toml:"response" json:"response" expect:"a table with an encoding"`
+	Hop        int    `toml:"hop,omitempty" json:"hop,omitempty" expect:"with hop_secret, from how many bases each minute draws, 2 to 32768"`
+	HopSecret  string `toml:"hop_secret,omitempty" json:"hop_secret,omitempty" expect:"with hop, 64 hexadecimal digits in quotes"`
+	Transport  string `toml:"transport,omitempty" json:"transport,omitempty" expect:"\"udp\" or \"tcp\""`
+	AnswerPort int    `toml:"answer_port,omitempty" json:"answer_port,omitempty" expect:"with transport = \"tcp\", the server's TCP port for challenges, 1 to 65535"`
+	// The carriers. Without request and response, there are no packets.
+	HTTPS      string   `toml:"https,omitempty" json:"https,omitempty" expect:"the URL of the web server that takes exchanges, such as \"https://www.example.org\""`
+	DNS        string   `toml:"dns,omitempty" json:"dns,omitempty" expect:"the DNS zone whose servers take exchanges, such as \"k.example.org\""`
+	DNSServers []string `toml:"dns_servers,omitempty" json:"dns_servers,omitempty" expect:"with dns, a list of at most 8 names or addresses of the zone's servers, such as [\"ns1.example.org\"]"`
+	Tunnel     bool     `toml:"tunnel,omitempty" json:"tunnel,omitempty" expect:"with https, true or false"`
+	Request    Encoding `toml:"request,omitempty" json:"request,omitzero" expect:"a table with an encoding"`
+	Response   Encoding `toml:"response,omitempty" json:"response,omitzero" expect:"a table with an encoding"`
 }
 
 // DefaultAlgorithm is the algorithm of a profile without the key.
@@ -82,11 +88,17 @@ func (raw FileChallenge) parse(f Source, held bool) (*client.Challenge, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Request, err = raw.Request.Parse(f, "challenge.request.", 0); err != nil {
+	if err := raw.carriers(f, c); err != nil {
 		return nil, err
 	}
-	if c.Response, err = raw.Response.Parse(f, "challenge.response.", 0); err != nil {
-		return nil, err
+	carried := raw.HTTPS != "" || raw.DNS != ""
+	if !carried || raw.Request != (Encoding{}) || raw.Response != (Encoding{}) {
+		if c.Request, err = raw.Request.Parse(f, "challenge.request.", 0); err != nil {
+			return nil, err
+		}
+		if c.Response, err = raw.Response.Parse(f, "challenge.response.", 0); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.Check(); err != nil {
 		return nil, withHint(f.Errorf("challenge", "got an invalid one: %v", err),
@@ -106,6 +118,33 @@ func (raw FileChallenge) answerPort(f Source) (uint16, error) {
 		return 0, f.Errorf("challenge.answer_port", "got %d", raw.AnswerPort)
 	}
 	return uint16(raw.AnswerPort), nil
+}
+
+// carriers reads the keys of HTTPS and DNS.
+func (raw FileChallenge) carriers(f Source, c *client.Challenge) error {
+	if f.Has("challenge.https") {
+		if _, err := carriers.ParseURL(raw.HTTPS); err != nil {
+			return f.Errorf("challenge.https", "%v", err)
+		}
+	}
+	if f.Has("challenge.dns") {
+		if _, err := carriers.ParseZone(raw.DNS); err != nil {
+			return f.Errorf("challenge.dns", "got %q", raw.DNS)
+		}
+	}
+	if n := len(raw.DNSServers); n > carriers.MaxServers || raw.DNS == "" && f.Has("challenge.dns_servers") {
+		return f.Errorf("challenge.dns_servers", "got %d, and the zone %q", n, raw.DNS)
+	}
+	for i, s := range raw.DNSServers {
+		if _, _, err := carriers.ParseServer(s); err != nil {
+			return f.Errorf("challenge.dns_servers", "got %q (entry %d)", s, i+1)
+		}
+	}
+	if raw.Tunnel && raw.HTTPS == "" {
+		return f.Errorf("challenge.tunnel", "got true without the key https")
+	}
+	c.HTTPS, c.DNS, c.DNSServers, c.Tunnel = raw.HTTPS, raw.DNS, raw.DNSServers, raw.Tunnel
+	return nil
 }
 
 const transportTCP = "tcp"
@@ -144,6 +183,11 @@ type Operation struct {
 	Hop                uint16 // 0: the ports do not move
 	HopKey             schedule.HopKey
 	AnswerPort         uint16 // with transport = "tcp"; 0: UDP
+	// HTTPS, DNS, DNSServers and Tunnel are as in client.Challenge. Without packets,
+	// Request and Response are zero.
+	HTTPS, DNS string
+	DNSServers []string
+	Tunnel     bool
 }
 
 func (o Operation) file() *FileChallenge {
@@ -160,6 +204,7 @@ func (o Operation) file() *FileChallenge {
 		Transport: transport, AnswerPort: int(o.AnswerPort),
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,
 		Bind: string(o.Bind), ServiceName: o.ServiceName, OpenFor: openForText(o.OpenFor), Handshake: string(o.Handshake), SharedPorts: o.SharedPorts,
+		HTTPS: o.HTTPS, DNS: o.DNS, DNSServers: o.DNSServers, Tunnel: o.Tunnel,
 		Request: encodingOf(o.Request), Response: encodingOf(o.Response),
 	}
 }

@@ -46,6 +46,9 @@ func (raw Encoding) Parse(f Source, at string, base uint16) (e challenge.Encodin
 
 // encodingOf is the reverse of Parse.
 func encodingOf(e challenge.Encoding) Encoding {
+	if e == (challenge.Encoding{}) {
+		return Encoding{} // no packets
+	}
 	raw := Encoding{
 		Scheme: e.Scheme.String(), Base: int(e.Base), DataBits: e.DataBits, SequenceBits: e.SequenceBits,
 		Restart: e.Restart,

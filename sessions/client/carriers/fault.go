@@ -1,0 +1,46 @@
+package carriers
+
+import "fmt"
+
+// Cause is why a message drew no challenge.
+type Cause uint8
+
+// The causes. With the first ones, no host has answered.
+const (
+	NoName       Cause = iota + 1 // the name of the host has no address, or cannot be resolved
+	Unreachable                   // no connection to the host, or to the proxy
+	TimedOut                      // no answer in time
+	NotTLS                        // a host answered, and not by TLS
+	Certificate                   // the certificate is not valid
+	ProxyLogin                    // the proxy requires a login (407)
+	ProxyRefuses                  // the proxy refuses a connection to the host
+	Redirected                    // an answer leads to another URL
+	Portal                        // the network requires a login (511), or an answer that is not encrypted redirects
+	Refused                       // the site, or something in front of it, refuses POST and GET
+	Busy                          // too many requests (429)
+	Gateway                       // something in front of the site gets no answer from it
+	OtherPage                     // the answer is no challenge
+	NoResolver                    // no resolver answers, or it cannot find the zone's servers
+	NoRecord                      // the answer to each query is that there is no record
+	Rewritten                     // the answer to a query is one that no server of the protocol gives
+)
+
+// Fault is the error of a message that drew no challenge.
+type Fault struct {
+	Cause  Cause
+	By     string // the host, the proxy or the resolver that has answered
+	Status int    // of an HTTP answer; 0: none
+	Err    error  // may be nil
+}
+
+func (f *Fault) Error() string {
+	switch {
+	case f.Err != nil:
+		return f.Err.Error()
+	case f.Status != 0:
+		return fmt.Sprintf("%s answered with the status %d, and no challenge", f.By, f.Status)
+	}
+	return fmt.Sprintf("%s answered without a challenge", f.By)
+}
+
+func (f *Fault) Unwrap() error { return f.Err }

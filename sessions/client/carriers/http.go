@@ -1,0 +1,163 @@
+package carriers
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+const (
+	connectTime = 5 * time.Second // for one address
+	// agent is one that filters of a network let pass.
+	agent = "Mozilla/5.0"
+)
+
+// HTTPConfig configures an HTTP. URL is required.
+type HTTPConfig struct {
+	URL string // as ParseURL reads it
+	// Network is "tcp4" or "tcp6", if the server must see an address of that family;
+	// empty: any. It has no meaning behind a proxy.
+	Network string
+	// Addresses are those of the URL's host, if the caller knows them; without them, the
+	// resolver gives them.
+	Addresses []netip.Addr
+	Roots     *x509.CertPool                   // nil: those of the system
+	Proxy     func(*url.URL) (*url.URL, error) // nil: SystemProxy
+}
+
+// HTTP carries messages by HTTP. Close it.
+type HTTP struct {
+	url       *url.URL
+	cfg       HTTPConfig
+	proxy     *url.URL // nil: none
+	client    *http.Client
+	transport *http.Transport
+}
+
+// ParseURL parses the URL of a server. Without TLS, anyone on the way could read the
+// requests, so http:// is only for this computer.
+func ParseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("expected a URL such as https://www.example.org, got %q", s)
+	case u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || u.ForceQuery:
+		return nil, fmt.Errorf("expected a URL of a host, a port and a path at most, got %q", s)
+	case !isHost(u.Hostname()):
+		return nil, fmt.Errorf("expected the host's name in ASCII, or its address, got %q", s)
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return nil, fmt.Errorf("expected https://, since http:// is for an address of this computer only, got %q", s)
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, fmt.Errorf("expected https://, got %q", s)
+	}
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	return u, nil
+}
+
+func isHost(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil || len(host) <= maxName && isName(strings.ToLower(strings.TrimSuffix(host, ".")))
+}
+
+func isLoopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
+}
+
+// Host returns the name of a URL's host as carrier.ServerOf requires it.
+func Host(u *url.URL) string { return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".") }
+
+// NewHTTP makes an HTTP. It sends nothing.
+func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
+	u, err := ParseURL(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Proxy == nil {
+		cfg.Proxy = SystemProxy
+	}
+	h := &HTTP{url: u, cfg: cfg}
+	if h.proxy, err = cfg.Proxy(u); err != nil {
+		return nil, fmt.Errorf("the setting of the proxy is not valid: %w", err)
+	}
+	h.transport = &http.Transport{
+		Proxy:                  http.ProxyURL(h.proxy),
+		DialContext:            h.dial,
+		TLSClientConfig:        &tls.Config{RootCAs: cfg.Roots, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2:      true,
+		MaxIdleConnsPerHost:    1,
+		OnProxyConnectResponse: h.connected,
+	}
+	h.client = &http.Client{
+		Transport: h.transport,
+		// A challenge comes from the URL itself.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return h, nil
+}
+
+// Proxied reports whether a proxy carries the requests, so that the server sees its
+// address.
+func (h *HTTP) Proxied() bool { return h.proxy != nil }
+
+// URL returns the URL. The caller must not change it.
+func (h *HTTP) URL() *url.URL { return h.url }
+
+// Client returns a client for further requests to the server: by the same proxy, with the
+// same certificates, over the same connection.
+func (h *HTTP) Client() *http.Client { return h.client }
+
+// Close closes the connections.
+func (h *HTTP) Close() { h.transport.CloseIdleConnections() }
+
+// dial connects to the server, or to the proxy.
+func (h *HTTP) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: connectTime}
+	if h.proxy != nil {
+		return dialer.DialContext(ctx, network, address)
+	}
+	if h.cfg.Network != "" {
+		network = h.cfg.Network
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, a := range h.cfg.Addresses {
+		if network == "tcp4" && !a.Is4() || network == "tcp6" && !a.Is6() {
+			continue
+		}
+		c, err := dialer.DialContext(ctx, network, net.JoinHostPort(a.String(), port))
+		if err == nil {
+			return c, nil
+		}
+		errs = append(errs, err)
+	}
+	c, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, errors.Join(append(errs, err)...)
+	}
+	return c, nil
+}
+
+// connected takes the answer of a proxy to CONNECT.
+func (h *HTTP) connected(_ context.Context, proxy *url.URL, _ *http.Request, r *http.Response) error {
+	switch {
+	case r.StatusCode == http.StatusOK:
+		return nil
+	case r.StatusCode == http.StatusProxyAuthRequired:
+		return &Fault{Cause: ProxyLogin, By: proxy.Host, Status: r.StatusCode}
+	}
+	return &Fault{Cause: ProxyRefuses, By: proxy.Host, Status: r.StatusCode}
+}

@@ -1,0 +1,217 @@
+package client
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"sallyport/sessions/client/carriers"
+	"sallyport/verify/challenge"
+	"sallyport/verify/challenge/carrier"
+	"sallyport/verify/challenge/exchange"
+)
+
+// messenger carries the messages of an exchange.
+type messenger interface {
+	Request(context.Context, *carrier.Message) ([]byte, error)
+	Respond(context.Context, *carrier.Message) error
+	Close()
+}
+
+// carriedConn carries one exchange by HTTP or DNS. It implements transport.
+type carriedConn struct {
+	messenger
+	by           Carrier
+	kind         carrier.Kind // of the request
+	number       carrier.Exchange
+	self, server netip.Addr // ID_A and PID_B
+	seen         netip.Addr // this computer's own address; invalid: unknown
+	budget       time.Duration
+	request      []byte
+	ctx          context.Context
+	cancel       context.CancelFunc
+}
+
+// newCarried makes the transport of an exchange with an address of the server. It sends
+// nothing.
+func (x *exchanging) newCarried(ctx context.Context, server netip.Addr) (*carriedConn, error) {
+	cfg := x.cfg
+	s := &carriedConn{by: x.by, kind: x.kind(server), budget: cfg.CarrierTime}
+	var number [8]byte
+	if _, err := io.ReadFull(cfg.Random, number[1:]); err != nil {
+		return nil, fmt.Errorf("draw the number of the exchange: %w", err)
+	}
+	s.number = carrier.Exchange(binary.BigEndian.Uint64(number[:]))
+	var err error
+	if s.messenger, err = x.messenger(s.kind); err != nil {
+		return nil, err
+	}
+	s.self, s.server = x.addresses(s, server)
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	return s, nil
+}
+
+// kind returns the kind of a request for an address of the server. Through a tunnel, and
+// for a service whose connections prove themselves, the client's address has no meaning.
+func (x *exchanging) kind(server netip.Addr) carrier.Kind {
+	switch {
+	case x.by == CarrierDNS, x.cfg.Challenge.Bind == BindConnection, x.cfg.tunnels(x.by):
+		return carrier.RequestConnection
+	case server.Is4():
+		return carrier.Request4
+	}
+	return carrier.Request6
+}
+
+// messenger makes what carries the messages of a kind.
+func (x *exchanging) messenger(k carrier.Kind) (messenger, error) {
+	cfg := x.cfg
+	if x.by == CarrierDNS {
+		return carriers.NewDNS(carriers.DNSConfig{Zone: cfg.Challenge.DNS, Servers: cfg.Challenge.DNSServers, Resolver: cfg.Resolver})
+	}
+	h := carriers.HTTPConfig{URL: cfg.Challenge.HTTPS, Roots: cfg.Roots, Proxy: cfg.Proxy}
+	switch k {
+	case carrier.Request4:
+		h.Network = "tcp4"
+	case carrier.Request6:
+		h.Network = "tcp6"
+	}
+	u, err := carriers.ParseURL(h.URL)
+	if err != nil {
+		return nil, err
+	}
+	if u.Hostname() == cfg.Server {
+		h.Addresses = cfg.Addresses
+	}
+	return carriers.NewHTTP(h)
+}
+
+// addresses returns ID_A and PID_B. Behind a proxy the client does not know its address.
+func (x *exchanging) addresses(s *carriedConn, server netip.Addr) (self, peer netip.Addr) {
+	if s.kind == carrier.RequestConnection {
+		return carrier.ClientOf(s.number), x.named()
+	}
+	self = netip.IPv6Unspecified()
+	if server.Is4() {
+		self = netip.IPv4Unspecified()
+	}
+	if h, ok := s.messenger.(*carriers.HTTP); ok && h.Proxied() {
+		return self, server
+	}
+	if _, a, err := sourceAddress(server); err == nil {
+		s.seen, self = a, a.WithZone("")
+	}
+	return self, server
+}
+
+// named returns PID_B of an exchange for a connection.
+func (x *exchanging) named() netip.Addr {
+	if x.by == CarrierDNS {
+		zone, _ := carriers.ParseZone(x.cfg.Challenge.DNS) // Check has parsed it
+		return carrier.ServerOf(carrier.DNS, zone)
+	}
+	name := ""
+	if u, err := carriers.ParseURL(x.cfg.Challenge.HTTPS); err == nil {
+		name = carriers.Host(u)
+	}
+	return carrier.ServerOf(carrier.HTTP, name)
+}
+
+func (s *carriedConn) address() netip.Addr        { return s.self }
+func (s *carriedConn) peer(netip.Addr) netip.Addr { return s.server }
+func (s *carriedConn) source() netip.Addr         { return s.seen }
+
+// sendRequest keeps the request: awaitChallenge sends it, since its answer is the
+// challenge.
+func (s *carriedConn) sendRequest(_ context.Context, _ *challenge.Codec, i *exchange.Initiator) error {
+	s.request = i.Request()
+	return nil
+}
+
+// awaitChallenge sends the request, and returns the answer to the challenge.
+func (s *carriedConn) awaitChallenge(
+	i *exchange.Initiator, _ time.Duration, _ io.Reader, found *exchangeFindings,
+) (exchange.Answer, error) {
+	m, err := carrier.New(s.kind, s.number, s.request)
+	if err != nil {
+		return exchange.Answer{}, err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, s.budget)
+	defer cancel()
+	text, err := s.messenger.Request(ctx, &m)
+	if err != nil {
+		errors.As(err, &found.fault)
+		return exchange.Answer{}, err
+	}
+	a, err := i.Answer(text)
+	if err != nil {
+		found.forged++
+	}
+	return a, err
+}
+
+// sendMessage sends the response.
+func (s *carriedConn) sendMessage(ctx context.Context, _ *challenge.Codec, response []byte) error {
+	m, err := carrier.New(carrier.Response, s.number, response)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.budget)
+	defer cancel()
+	return s.messenger.Respond(ctx, &m)
+}
+
+// otherLanes returns lanes to the service at the other addresses of the server, if the
+// exchange has opened for a connection: all of them accept it.
+func (x *exchanging) otherLanes(r *request, result Result, responded time.Time, first *lane) (lanes []*lane) {
+	s, ok := r.transport.(*carriedConn)
+	if !ok || s.kind != carrier.RequestConnection || result.SingleUse {
+		return nil
+	}
+	for _, t := range x.targets {
+		if t.watched() && t.service != first.service {
+			l := newLane(t.service, responded, x.cfg.Timeout, func() before { return beforeUnknown })
+			l.prover = first.prover
+			lanes = append(lanes, l)
+		}
+	}
+	return lanes
+}
+
+// tunnel connects to the service through the web server.
+func (x *exchanging) tunnel(ctx context.Context, r *request, n int) (Result, error) {
+	s := r.transport.(*carriedConn)
+	way := s.messenger.(*carriers.HTTP)
+	dialCtx, cancel := context.WithTimeout(ctx, s.budget)
+	defer cancel()
+	c, err := x.cfg.Tunnel.DialService(dialCtx, way, s.number, r.answer.Ticket)
+	if err != nil {
+		x.found.tunnel = err
+		return Result{Service: r.service}, err
+	}
+	s.messenger = handedOver{way}
+	x.found.count(r.knock, func(c *tally) { c.opened++ })
+	return Result{
+		Address: r.knock, Service: r.service, Attempts: n, Watched: true, Carrier: x.by, Tunnel: c,
+		Lost: x.found.lost(r.knock),
+	}, nil
+}
+
+// handedOver is a messenger that belongs to a Stream.
+type handedOver struct{ *carriers.HTTP }
+
+func (handedOver) Close() {}
+
+// checkAnswered does nothing: a carrier gives one challenge for a request.
+func (s *carriedConn) checkAnswered(*exchange.Initiator, exchange.Answer, *exchangeFindings) {}
+
+// Close ends the exchange.
+func (s *carriedConn) Close() error {
+	s.cancel()
+	s.messenger.Close()
+	return nil
+}
