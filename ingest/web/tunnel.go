@@ -76,7 +76,7 @@ func (h *HTTP) openTunnel(w http.ResponseWriter, r *http.Request, x carrier.Exch
 	c := tunnel.New(ws, local, remoteOf(r, client))
 	defer c.Abort()
 	if !h.tunnels.begin(client, h.config.MaxTunnels) {
-		c.Refuse(websocket.StatusTryAgainLater, "too many tunnels")
+		c.Refuse("too many tunnels")
 		return true
 	}
 	defer h.tunnels.end(client)

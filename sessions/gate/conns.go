@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -70,7 +71,15 @@ type conn struct {
 	began  time.Time // by clock.Boot
 	owners access.Owners
 	proved bool // it belongs to the one client that has proved itself
+	// The addresses of a tunnel, of which Conn is one end on this host; nil: of Conn.
+	remote, local net.Addr
 }
+
+// RemoteAddr implements net.Conn.
+func (c *conn) RemoteAddr() net.Addr { return cmp.Or(c.remote, c.Conn.RemoteAddr()) }
+
+// LocalAddr implements net.Conn.
+func (c *conn) LocalAddr() net.Addr { return cmp.Or(c.local, c.Conn.LocalAddr()) }
 
 // Accept waits for a connection of an admitted peer, or one that has proved itself.
 func (l *listener) Accept() (net.Conn, error) {

@@ -90,6 +90,14 @@
 // revoked. Each waiting port has a goroutine, and for UDP a read buffer of 64 KiB,
 // as has the socket of each flow.
 //
+// A tunnel (tunnel.go) is a connection that came through another listener, and has
+// proved by a ticket of which operation it is:
+//
+//	Services.Tunnel   -> openWay: it is like a random port whose connection has come
+//	                  -> or, if connections prove themselves, Prover.Add
+//	  relay.Bridge    copies between the tunnel and a connection on the loopback
+//	  Inlet           counts the other end of that, and passes it to the Handler
+//
 // An enforcer is closed at every moment except while a change opens it: it is
 // closed when created, a failed change leaves it as it was, and Run closes it
 // before it returns. A Service calls its enforcers under its own lock. A batch

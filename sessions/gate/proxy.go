@@ -57,6 +57,7 @@ func (p *Proxy) carry(c net.Conn) {
 		// An end in order would look like that of a program that has read all and answers
 		// nothing.
 		r.Reset = tracked.proved
+		r.Remote, r.Local = tracked.remote, tracked.local
 	}
 	log := p.audit(c, &r)
 	n, err := r.Carry(context.Background(), tcp)

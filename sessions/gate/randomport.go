@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -17,16 +18,20 @@ func (s *Service) openPort(c Command) error {
 	if s.opener == nil || s.requireISN || s.proves {
 		return fmt.Errorf("open %s: %w", s.Name, errNoPorts)
 	}
+	return s.openWay(c, func(p access.Peer, until time.Time) (RandomPort, error) { return s.opener.OpenPort(c.Port, p, until) })
+}
+
+// openWay opens a random port, or lets in a tunnel, which is like one: open does so.
+func (s *Service) openWay(c Command, open func(access.Peer, time.Time) (RandomPort, error)) error {
 	o := &openPort{
 		client: c.Grant.Identifier, peer: access.PeerIn(c.Grant.Address, s.prefixLen4, s.prefixLen6),
 		number: c.Port, address: c.Grant.Address, pending: s.commands != nil,
 	}
-	open := s.terms.OpenFor
-	if c.For != 0 {
-		open = c.For
+	lasts := min(cmp.Or(c.For, s.terms.OpenFor), s.terms.OpenMax)
+	if c.UntilClosed {
+		lasts = untilClosed
 	}
-	open = min(open, s.terms.OpenMax)
-	o.until = s.clock.Boot().Add(open)
+	o.until = s.clock.Boot().Add(lasts)
 	if err := s.ports.makeRoom(o.client); err != nil {
 		return fmt.Errorf("open %s: %w", s.Name, err)
 	}
@@ -36,23 +41,39 @@ func (s *Service) openPort(c Command) error {
 		admitted = access.Peer{}
 	}
 	var err error
-	if o.RandomPort, err = s.opener.OpenPort(c.Port, admitted, o.until); err != nil {
-		return fmt.Errorf("open %s by a random port: %w", s.Name, err)
+	if o.RandomPort, err = open(admitted, o.until); err != nil {
+		return fmt.Errorf("open %s by %s: %w", s.Name, o.way(), err)
 	}
 	if err := s.beginPort(o, c); err != nil {
 		o.End(true)
-		return fmt.Errorf("open %s by a random port: %w", s.Name, err)
+		return fmt.Errorf("open %s by %s: %w", s.Name, o.way(), err)
 	}
 	s.ports = append(s.ports, o)
 	if o.open {
 		s.logPort(o)
 	} else {
-		s.log.Info("random port waits", "service", s.Name, "client", o.client, "address", o.address, "port", o.number,
-			"reason", o.waits(s.portObstacle()))
+		s.logWaiting(o)
 	}
 	s.updateNeed()
 	s.reschedule()
 	return nil
+}
+
+// way names o in errors: a tunnel has no number.
+func (o *openPort) way() string {
+	if o.number == 0 {
+		return "a tunnel"
+	}
+	return "a random port"
+}
+
+func (s *Service) logWaiting(o *openPort) {
+	reason := o.waits(s.portObstacle())
+	if o.number == 0 {
+		s.log.Info("tunnel waits", "service", s.Name, "client", o.client, "address", o.address, "reason", reason)
+		return
+	}
+	s.log.Info("random port waits", "service", s.Name, "client", o.client, "address", o.address, "port", o.number, "reason", reason)
 }
 
 // waits returns why a port does not admit its peer yet.
@@ -145,6 +166,11 @@ func (s *Service) updatePort(o *openPort) {
 // logPort logs a random port that admits its peer for the first time.
 func (s *Service) logPort(o *openPort) {
 	o.took = true
+	if o.number == 0 {
+		s.log.Info("opened through a tunnel", "service", s.Name, "client", o.client, "address", o.address,
+			"for", o.until.Sub(s.clock.Boot()).Round(time.Second))
+		return
+	}
 	s.log.Info("opened through a random port", "service", s.Name, "client", o.client, "address", o.address,
 		"port", o.number, "for", o.until.Sub(s.clock.Boot()).Round(time.Second))
 }

@@ -3,6 +3,7 @@ package gate
 import (
 	"cmp"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,7 +36,7 @@ type LeasePolicy struct {
 	Addresses int           // maximum number of addresses per client at a time
 }
 
-// ServiceConfig configures NewService. All fields except Rotation, Enforcers, Past,
+// ServiceConfig configures NewService. All fields except Rotation, Enforcers, Past, Inlet,
 // KeptEnded and Holds are required.
 type ServiceConfig struct {
 	Name       string
@@ -60,6 +61,8 @@ type ServiceConfig struct {
 	// connections may exist of which no enforcer knows the owner. It is called
 	// under the service's lock. nil: there are none.
 	Past func(stays func(wire.Identifier) bool) []access.Peer
+	// Inlet takes the tunnels of the service; nil: it has none.
+	Inlet *Inlet
 	// KeptEnded is called when a kept lease has ended for good, and not only
 	// because the gate stops, or an enforcer is lost or fails: those leases may be
 	// opened again. It is called under the service's lock. nil: it is not called.
@@ -99,6 +102,7 @@ type Service struct {
 	rotation   Rotation // nil: the port does not rotate
 	enforcers  []access.Enforcer
 	opener     PortOpener // nil: no random ports
+	inlet      *Inlet     // nil: no tunnels
 	bind       func() error
 	past       func(stays func(wire.Identifier) bool) []access.Peer
 	keptEnded  func(wire.Identifier, access.Peer)
@@ -144,7 +148,10 @@ func NewService(cfg ServiceConfig) *Service {
 	if s.commands != nil {
 		s.commands.Watch(s.watchObstacle(noCommands))
 	}
-	for _, e := range cfg.Enforcers {
+	if s.inlet = cfg.Inlet; s.inlet != nil {
+		s.enforcers = append(slices.Clip(s.enforcers), s.inlet)
+	}
+	for _, e := range s.enforcers {
 		if o, ok := e.(PortOpener); ok && s.opener == nil {
 			s.opener = o
 		}

@@ -118,7 +118,9 @@ func (s *Service) logEnded(leases []ended, reason EndReason) {
 func (s *Service) endPorts(which func(*openPort) bool, cut bool, reason EndReason) {
 	s.ports.end(func(p *openPort) bool {
 		ends := which(p)
-		if ends && !p.ended {
+		if ends && !p.ended && p.number == 0 {
+			s.log.Info("tunnel closed", "service", s.Name, "client", p.client, "address", addressOf(p.peer), "reason", reason)
+		} else if ends && !p.ended {
 			s.log.Info("random port closed", "service", s.Name, "client", p.client, "address", addressOf(p.peer), "reason", reason)
 		}
 		return ends

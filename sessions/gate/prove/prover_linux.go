@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sallyport/verify"
 	"sallyport/verify/preamble"
 	"sallyport/verify/wire"
@@ -140,6 +142,32 @@ func (p *Prover) accept(a *acceptor, t Target) {
 		}
 		p.add(fd, from, peer, t)
 	}
+}
+
+// Add lets a connection prove itself that came another way than to a listener, as if it
+// came from an address. The peer is as of Target.Try. The connection belongs to the
+// Prover, unless Add returns an error.
+func (p *Prover) Add(c *net.TCPConn, from netip.Addr, peer netip.Prefix, t Target) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	fd := -1
+	failed := raw.Control(func(of uintptr) { fd, err = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) })
+	if err := errors.Join(failed, os.NewSyscallError("fcntl", err)); err != nil {
+		return err
+	}
+	if err := p.begin(); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	c.Close() // fd keeps the connection open
+	p.add(fd, from, peer, t)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.serving-- // run ends after the last connection
+	p.poll.wake()
+	return nil
 }
 
 // begin makes run run, for a listener.

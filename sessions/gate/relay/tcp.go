@@ -29,8 +29,11 @@ type TCP struct {
 	ProxyProtocol bool
 	// Port replaces the port of the local address in the header, where the client's
 	// connection was redirected; 0: it was not.
-	Port        uint16
-	DialTimeout time.Duration // 0: 10 s
+	Port uint16
+	// Remote and Local replace the addresses of the client's connection in the header,
+	// where that is one end of a tunnel; nil: its own.
+	Remote, Local net.Addr
+	DialTimeout   time.Duration // 0: 10 s
 	// Reset resets a connection whose upstream cannot be reached. Otherwise it ends in
 	// order, since its client would take a reset for that of a stranger's connection.
 	Reset bool
@@ -80,7 +83,7 @@ func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) (n Carried, err error
 	stop := context.AfterFunc(ctx, func() { abort(conn, up) })
 	defer stop()
 	if t.ProxyProtocol {
-		header := proxyproto.HeaderProxyFromAddrs(2, conn.RemoteAddr(), t.destination(conn))
+		header := proxyproto.HeaderProxyFromAddrs(2, cmp.Or(t.Remote, conn.RemoteAddr()), t.destination(conn))
 		if _, err := header.WriteTo(up); err != nil {
 			abort(conn, up)
 			return n, fmt.Errorf("send the PROXY header to %s: %w", t.Upstream, err)
@@ -91,9 +94,10 @@ func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) (n Carried, err error
 
 // destination returns the address that the client has connected to.
 func (t TCP) destination(conn *net.TCPConn) net.Addr {
-	local, ok := conn.LocalAddr().(*net.TCPAddr)
+	to := cmp.Or(t.Local, conn.LocalAddr())
+	local, ok := to.(*net.TCPAddr)
 	if !ok || t.Port == 0 {
-		return conn.LocalAddr()
+		return to
 	}
 	return &net.TCPAddr{IP: local.IP, Port: int(t.Port), Zone: local.Zone}
 }

@@ -36,9 +36,12 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Refuse closes a tunnel with a reason that the peer can show: a short text that
-// contains nothing of a client's. The peer sees no end of file.
-func (c *Conn) Refuse(code websocket.StatusCode, reason string) { c.refuse(code, reason) }
+// Refuse closes a tunnel with a reason that the peer can show, of at most 123 bytes. The
+// peer sees no end of file.
+func (c *Conn) Refuse(reason string) { c.refuse(websocket.StatusTryAgainLater, reason) }
+
+// Done is closed when the tunnel has ended, by either end.
+func (c *Conn) Done() <-chan struct{} { return c.closed }
 
 func (c *Conn) refuse(code websocket.StatusCode, reason string) {
 	c.closing.Do(func() {

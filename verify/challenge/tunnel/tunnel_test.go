@@ -117,7 +117,7 @@ func TestReset(t *testing.T) {
 		"abort":   func(c *Conn, _ *websocket.Conn) { c.Abort() },
 		"a close": func(_ *Conn, ws *websocket.Conn) { ws.Close(websocket.StatusNormalClosure, "") },
 		"going":   func(_ *Conn, ws *websocket.Conn) { ws.Close(websocket.StatusGoingAway, "") },
-		"refused": func(c *Conn, _ *websocket.Conn) { c.Refuse(websocket.StatusTryAgainLater, "too many") },
+		"refused": func(c *Conn, _ *websocket.Conn) { c.Refuse("too many") },
 		"text":    func(_ *Conn, ws *websocket.Conn) { ws.Write(context.Background(), websocket.MessageText, []byte("a")) },
 		"too long": func(_ *Conn, ws *websocket.Conn) {
 			ws.Write(context.Background(), websocket.MessageBinary, make([]byte, MaxMessage+1))

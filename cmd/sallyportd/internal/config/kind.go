@@ -71,6 +71,8 @@ type Live struct {
 	// Prepare binds the service's port: see gate.ServiceConfig. nil: another program
 	// has the port.
 	Prepare func() error
+	// Inlet takes the tunnels to the service; nil: it takes none.
+	Inlet *gate.Inlet
 	// Backend is the program behind the service; nil: it has none.
 	Backend gate.Backend
 	// Load prepares the content or upstream of a changed configuration, and returns

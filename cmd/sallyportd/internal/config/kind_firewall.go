@@ -143,10 +143,17 @@ func (g guarded) live(s *Service, env Env) (Live, error) {
 		return g.liveVia(s, env)
 	}
 	l := Live{Load: func(*Service) (func(), error) { return func() {}, nil }}
+	upstream := s.behind()
+	own := gate.TCPConfig{
+		PrefixLen4: s.PrefixLen4, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections,
+		Handler: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log.With("service", s.Name)), Clock: env.Clock, Log: env.Log,
+	}
+	if !s.UDP {
+		l.Inlet = gate.NewInlet(own, s.Port())
+	}
 	if s.Several() { // no operation opens random ports of such a service
 		return l, nil
 	}
-	upstream := s.behind()
 	forwarding := func(listen string) gate.DrawnPort {
 		if s.UDP {
 			return gate.NewUDP(gate.UDPConfig{
@@ -154,10 +161,9 @@ func (g guarded) live(s *Service, env Env) (Live, error) {
 				Relay: relay.UDPConfig{Upstream: upstream, PerAddress: 1, Log: env.Log.With("service", s.Name)}, // a random port carries one flow
 			})
 		}
-		return gate.NewTCP(gate.TCPConfig{
-			Listen: listen, PrefixLen4: s.PrefixLen4, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections,
-			Handler: gate.NewProxy(relay.TCP{Upstream: upstream}, env.Log.With("service", s.Name)), Clock: env.Clock, Log: env.Log,
-		})
+		tcp := own
+		tcp.Listen = listen
+		return gate.NewTCP(tcp)
 	}
 	if s.Rotates() { // the firewall leads from the drawn ports, which this enforcer only holds
 		l.Rotation = s.rotating(env, true, forwarding)

@@ -73,16 +73,18 @@ func (listener) listen(s *Service, server gate.Handler, env Env) (Live, error) {
 	}
 	cfg := gate.TCPConfig{
 		Listen: s.Listener(), Filtered: s.Filtered, PrefixLen4: s.PrefixLen4, PrefixLen6: s.PrefixLen6, PerAddress: s.Connections, Handler: server,
-		Prover: prover, Clock: env.Clock, Log: env.Log,
+		Prover: prover, Limits: new(gate.ConnLimits), Clock: env.Clock, Log: env.Log,
 	}
+	inlet := gate.NewInlet(cfg, s.Port())
 	if s.Rotates() {
-		cfg.Limits = new(gate.ConnLimits)
-		return rotatingLive(s.rotating(env, false, func(listen string) gate.DrawnPort {
+		l := rotatingLive(s.rotating(env, false, func(listen string) gate.DrawnPort {
 			own := cfg
 			own.Listen = listen
 			return gate.NewTCP(own)
-		})), nil
+		}))
+		l.Inlet = inlet
+		return l, nil
 	}
 	tcp := gate.NewTCP(cfg)
-	return Live{Enforcers: []access.Enforcer{tcp}, Prepare: tcp.Prepare}, nil
+	return Live{Enforcers: []access.Enforcer{tcp}, Prepare: tcp.Prepare, Inlet: inlet}, nil
 }

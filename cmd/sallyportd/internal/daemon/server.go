@@ -197,7 +197,7 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 		}
 		list = append(list, gate.NewService(gate.ServiceConfig{
 			Name: c.Name, PrefixLen4: c.PrefixLen4, PrefixLen6: c.PrefixLen6, Policy: c.Policy, Enforcers: enforcers,
-			RequireISN: c.RequireISN, Rotation: rotation, Prepare: live.Prepare, Backend: live.Backend,
+			RequireISN: c.RequireISN, Rotation: rotation, Prepare: live.Prepare, Backend: live.Backend, Inlet: live.Inlet,
 			Commands: s.commandsOf(c.Name), Opened: s.opened,
 			Past: s.pastOf(c), KeptEnded: s.keptEnded(c.ID()), Holds: s.leased.set, Clock: s.env.Clock, Log: s.env.Log,
 		}))
