@@ -85,7 +85,11 @@ valid.`,
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			found = append(append(found, denied...), programs...)
+			uses, err := checkUses(c.Context(), cfg)
+			if err != nil {
+				return cli.Misuse(err)
+			}
+			found = append(append(append(found, uses...), denied...), programs...)
 			found = append(found, check(c.Context(), cfg, list, host, env)...)
 			found = append(found, settings.Shield.check()...)
 			advised := adviceFor(cfg, host)

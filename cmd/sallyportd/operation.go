@@ -20,8 +20,8 @@ import (
 )
 
 func operationCommand(env cli.Env) *cobra.Command {
-	group := cli.Group(&cobra.Command{Use: "operation", Short: "Add and list operations of the challenge–response protocol, and print their profiles"})
-	group.AddCommand(operationAddCommand(env), operationListCommand(env), operationProfileCommand(env))
+	group := cli.Group(&cobra.Command{Use: "operation", Short: "Add, list and reset operations of the challenge–response protocol, and print their profiles"})
+	group.AddCommand(operationAddCommand(env), operationListCommand(env), operationProfileCommand(env), operationResetCommand(env))
 	return group
 }
 

@@ -16,15 +16,17 @@ import (
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/cmd/sallyportd/internal/secrets"
 	"sallyport/sessions/durable"
+	"sallyport/sessions/state"
 )
 
 // newOperation is the [[operation]] table that "operation add" writes.
 type newOperation struct {
 	id, service, action, openFor, port, client string
-	algorithm                                  int
+	algorithm, uses                            int
 	from                                       []string
 }
 
@@ -34,6 +36,9 @@ type addedOperation struct {
 	SecretFile string `json:"secret_file"`
 	Server     string `json:"server"`  // as of clientResult
 	Restart    bool   `json:"restart"` // the server must be restarted
+	// NotCounted: the operation stays unavailable until "operation reset", because
+	// there is no record of uses.
+	NotCounted bool `json:"not_counted,omitempty"`
 }
 
 func operationAddCommand(env cli.Env) *cobra.Command {
@@ -63,6 +68,7 @@ the running server, if there is one, has read its configuration again.`,
 	c.Flags().StringVar(&o.openFor, "open-for", "", "the `duration` for which it opens, or until-closed (default that of the service)")
 	c.Flags().StringVar(&o.port, "port", "", "service or random (default service)")
 	c.Flags().IntVar(&o.algorithm, "algorithm", 0, "1, 2 or 3 (default 2)")
+	c.Flags().IntVar(&o.uses, "uses", 0, "how often it may be used; 1 for a borrowed machine (default without a limit)")
 	c.Flags().StringSliceVar(&o.from, "from", nil, "the `networks` from which it may be requested (default all)")
 	cli.AddJSONFlag(c, &asJSON)
 	addConfigFlag(c, env, &path)
@@ -131,6 +137,12 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 		}
 		result.Server, line = serverState(running, err), serverLine(cfg, running)
 	}
+	if err == nil && o.uses > 0 {
+		result.NotCounted = result.Server == serverNone && !o.countFromZero(ctx, path)
+	}
+	if result.NotCounted {
+		line += " There is no record of uses yet, so it stays unavailable: start the server, then: sallyportd operation reset " + o.id + "."
+	}
 	if asJSON {
 		return errors.Join(env.Out().JSON(result), err)
 	}
@@ -139,6 +151,20 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 	}
 	return env.Out().Printf("Added operation %s to %s. %s\n\nNext, make its profile:\n  sallyportd operation profile %s -c %s\n",
 		o.id, path, line, o.id, quoted(path))
+}
+
+// countFromZero records that the operation, whose secret is new, was not used. It
+// reports whether the next start will know that.
+func (o newOperation) countFromZero(ctx context.Context, path string) bool {
+	cfg, err := config.Load(path, config.Secrets)
+	if err != nil {
+		return false
+	}
+	if _, err := state.ReadUses(cfg.StateDir); err == nil {
+		return true // an operation that a complete record lacks was never used
+	}
+	_, err = daemon.ResetRecordedUses(ctx, cfg, o.id)
+	return err == nil
 }
 
 // checkClient returns an error if no client has the operation's identifier: the server
@@ -172,6 +198,9 @@ func (o newOperation) table(secretFile string) string {
 	}
 	if o.algorithm != 0 {
 		fmt.Fprintf(&b, "algorithm = %d\n", o.algorithm)
+	}
+	if o.uses != 0 {
+		fmt.Fprintf(&b, "uses = %d\n", o.uses)
 	}
 	if len(o.from) > 0 {
 		var quoted []string

@@ -2,12 +2,14 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/output"
+	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
 )
 
@@ -20,6 +22,10 @@ type listedOperation struct {
 	Client     string   `json:"client,omitempty"`   // empty: any client that has the secret
 	From       []string `json:"from,omitempty"`     // empty: all addresses
 	OpenFor    string   `json:"open_for,omitempty"` // "until-closed", or a duration; empty: the service's, or it closes
+	Uses       int      `json:"uses,omitempty"`     // its limit; 0: none
+	UsesLeft   *int     `json:"uses_left,omitempty"`
+	// UsesUnknown: the record of uses was lost, so none is left.
+	UsesUnknown bool `json:"uses_unknown,omitempty"`
 }
 
 func operationListCommand(env cli.Env) *cobra.Command {
@@ -35,7 +41,15 @@ func operationListCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			rows := [][]output.Cell{output.Header("OPERATION", "ACTION", "FOR", "SERVICE", "PORT", "CLIENT", "FROM")}
+			uses, err := usesOf(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			header := []string{"OPERATION", "ACTION", "FOR", "SERVICE", "PORT", "CLIENT", "FROM"}
+			if uses != nil {
+				header = append(header, "USES LEFT")
+			}
+			rows := [][]output.Cell{output.Header(header...)}
 			for _, o := range cfg.Operations {
 				l := listedOperation{Operation: o.ID, Service: o.Service, Action: "open", RandomPort: o.RandomPort, Client: o.Client}
 				port, client, from := "service", "any", "anywhere"
@@ -54,12 +68,17 @@ func operationListCommand(env cli.Env) *cobra.Command {
 					l.From = append(l.From, network.String())
 					from = strings.Join(l.From, ",")
 				}
+				l.addUses(o.Uses, uses)
 				if asJSON {
 					if err := env.Out().JSON(l); err != nil {
 						return err
 					}
 				}
-				rows = append(rows, output.Row(l.Operation, l.Action, lasts, l.Service, port, client, from))
+				row := []string{l.Operation, l.Action, lasts, l.Service, port, client, from}
+				if uses != nil {
+					row = append(row, usesText(l))
+				}
+				rows = append(rows, output.Row(row...))
 			}
 			if asJSON {
 				return nil
@@ -70,4 +89,28 @@ func operationListCommand(env cli.Env) *cobra.Command {
 	cli.AddJSONFlag(c, &asJSON)
 	addConfigFlag(c, env, &path)
 	return c
+}
+
+// addUses adds how often the operation may still be used. A running server that has not
+// read the configuration again knows nothing about a new limit.
+func (l *listedOperation) addUses(limit int, all map[string]admin.Uses) {
+	if l.Uses = limit; limit == 0 {
+		return
+	}
+	if u, ok := all[l.Operation]; ok {
+		l.UsesLeft, l.UsesUnknown = &u.Left, u.Unknown
+	}
+}
+
+// usesText returns how often an operation may still be used, for people.
+func usesText(l listedOperation) string {
+	switch {
+	case l.Uses == 0:
+		return "unlimited"
+	case l.UsesLeft == nil:
+		return "not reloaded"
+	case l.UsesUnknown:
+		return "none (record lost)"
+	}
+	return fmt.Sprintf("%d of %d", *l.UsesLeft, l.Uses)
 }

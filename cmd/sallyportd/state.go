@@ -33,6 +33,7 @@ type verified struct {
 	Clients  int       `json:"clients"`          // with nonces
 	Leases   int       `json:"leases"`           // that last until they are closed
 	Closing  int       `json:"closing_commands"` // that must still run
+	Uses     int       `json:"operation_uses"`   // counts of operations with a limit
 	Findings []finding `json:"findings"`
 }
 
@@ -65,10 +66,14 @@ start does, and if the record shows that this host's clock is wrong, or was.`,
 			if err != nil {
 				return err
 			}
+			uses, err := readUses(cfg)
+			if err != nil {
+				return err
+			}
 			file := filepath.Join(cfg.StateDir, state.FileName)
 			found := findingsFor(path, gapFindings(contents, env))
 			if asJSON {
-				return env.Out().JSON(verified{true, file, contents.Version, contents.Clients(), len(leases), len(closing), orEmpty(found)})
+				return env.Out().JSON(verified{true, file, contents.Version, contents.Clients(), len(leases), len(closing), len(uses), orEmpty(found)})
 			}
 			err = env.Out().Printf("sound: %s, format %d, with the nonces of %s\n",
 				file, contents.Version, count(contents.Clients(), "client"))
@@ -77,6 +82,9 @@ start does, and if the record shows that this host's clock is wrong, or was.`,
 			}
 			if err == nil && len(closing) > 0 {
 				err = env.Out().Printf("sound: %s, with %s to run\n", filepath.Join(cfg.StateDir, state.ClosingFileName), count(len(closing), "closing command"))
+			}
+			if err == nil && len(uses) > 0 {
+				err = env.Out().Printf("sound: %s, with the counts of %s\n", filepath.Join(cfg.StateDir, state.UsesFileName), count(len(uses), "operation"))
 			}
 			if err != nil {
 				return err
@@ -115,7 +123,8 @@ bit n%64 of word n/64%4. The record does not contain the secrets.
 
 After that it prints the leases that last until they are closed: the service, the
 operation, the client, the address or network, and since when; and in the same form
-the leases whose on_close command must still run.
+the leases whose on_close command must still run; and for operations with a limit, how
+often they were used.
 
 If a file is damaged, the command prints what is still readable, and the exit
 code is 1. While a server runs, the record comes from the server.`,
@@ -149,7 +158,7 @@ code is 1. While a server runs, the record comes from the server.`,
 					return errors.Join(err, printErr)
 				}
 			}
-			return errors.Join(err, exportLeases(cfg, out, asJSON), exportClosing(cfg, out, asJSON))
+			return errors.Join(err, exportLeases(cfg, out, asJSON), exportClosing(cfg, out, asJSON), exportUses(cfg, out, asJSON))
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)

@@ -57,6 +57,22 @@ func WriteFile(path string, content []byte, mode os.FileMode) error {
 // WriteFileLike is WriteFile for a file that gets the owner of another file, like,
 // if that exists.
 func WriteFileLike(path, like string, content []byte, mode os.FileMode) error {
+	return writeFile(path, like, func(*os.File) ([]byte, error) { return content, nil }, mode)
+}
+
+// WriteFileOf is WriteFile for a content that contains the Identity of the new file.
+func WriteFileOf(path string, content func(Identity) ([]byte, error), mode os.FileMode) error {
+	return writeFile(path, path, func(f *os.File) ([]byte, error) {
+		id, err := IdentityOf(f)
+		if err != nil {
+			return nil, err
+		}
+		return content(id)
+	}, mode)
+}
+
+// writeFile is WriteFileLike. It asks for the content once the new file exists.
+func writeFile(path, like string, contentOf func(*os.File) ([]byte, error), mode os.FileMode) error {
 	old, _ := os.Stat(like)
 	p, err := locate(path)
 	if err != nil {
@@ -80,7 +96,10 @@ func WriteFileLike(path, like string, content []byte, mode os.FileMode) error {
 			keepList(f, like, mode)
 			p.chownLike(f, old)
 		}
-		_, err = f.Write(content)
+		content, err := contentOf(f)
+		if err == nil {
+			_, err = f.Write(content)
+		}
 		if err == nil {
 			err = system.sync(f)
 		}

@@ -27,7 +27,9 @@
 // Leases that last until they are closed are in another file (kept.go, kept_format.go),
 // which a server reads when it starts, and opens again: a damaged file opens nothing.
 // The closing commands that must still run are in a third one (closing.go): of a damaged
-// file, those that are readable are used.
+// file, those that are readable are used. The counts of operations with a limit are in a
+// fourth one (uses.go, uses_format.go), always durable when written: what a damaged file,
+// a copy or no file leaves unknown counts as used up.
 //
 // The file of nonces is a bbolt database with one bucket; format.go defines its content.
 // bbolt has transactions that survive a crash, but trusts the file: pages have no

@@ -29,7 +29,7 @@ func Create(dir string) error {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return durable.AsOwner(filepath.Join(dir, FileName), func(path string) error {
+	err := durable.AsOwner(filepath.Join(dir, FileName), func(path string) error {
 		if _, err := os.Lstat(path); err == nil {
 			return fs.ErrExist
 		} else if !errors.Is(err, fs.ErrNotExist) {
@@ -37,6 +37,14 @@ func Create(dir string) error {
 		}
 		return write(path, header{}, contents{})
 	})
+	if err != nil {
+		return err
+	}
+	// No operation was used either.
+	if _, err := ReadUses(dir); errors.Is(err, fs.ErrNotExist) {
+		return WriteUses(dir, nil)
+	}
+	return nil
 }
 
 // write replaces the file at path by a new one with this content, except for its

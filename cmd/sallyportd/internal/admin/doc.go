@@ -10,6 +10,8 @@
 //	POST /resync          the shield accepts any nonce of a client until its next knock
 //	POST /leases/close    leases end at once
 //	GET  /leases          all leases
+//	GET  /uses            how often operations with a limit may still be used
+//	POST /uses/reset      the uses of an operation are counted from zero
 //	GET  /waiting         the services that stay closed even for clients with a lease
 //	GET  /failing         the closing commands that fail
 //	GET  /shield          what the shield does now

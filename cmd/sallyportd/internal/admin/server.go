@@ -47,6 +47,10 @@ type Handlers struct {
 	// Leases returns all leases; CloseLeases ends some of them.
 	Leases      func() []Lease
 	CloseLeases func(Closing) Closed
+	// Uses returns how often the operations with a limit may still be used; ResetUses
+	// counts those of one from zero.
+	Uses      func() []Uses
+	ResetUses func(ResetUses) (Uses, error)
 	// Log gets the errors of the HTTP server: a connection that cannot be accepted, or
 	// a request that panics. Nil: they are dropped.
 	Log *slog.Logger
@@ -83,6 +87,7 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 	h.serveLeases(mux)
 	h.serveFailing(mux)
 	h.serveResync(ctx, mux)
+	h.serveUses(mux)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.Handle("GET /grants", h.Grants)
 	mux.HandleFunc("GET /traffic", func(w http.ResponseWriter, _ *http.Request) {

@@ -118,7 +118,7 @@ func TestReference(t *testing.T) {
 	}
 	want.SecretFiles.User = "sallyport"
 	want.Operations = []Operation{{
-		ID: "ssh-alice-", Secret: "alice", Algorithm: exchange.NATAware, Service: "ssh", OpenFor: 30 * time.Second,
+		ID: "ssh-alice-", Secret: "alice", Algorithm: exchange.NATAware, Service: "ssh", OpenFor: 30 * time.Second, Uses: 1,
 		Client: "com1", From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 	}}
 	if !reflect.DeepEqual(got, want) {

@@ -35,6 +35,7 @@ type Operation struct {
 	UntilClosed bool
 	RandomPort  bool
 	Client      string         // empty: any client that has the secret
+	Uses        int            // how often it may be used; 0: without a limit
 	From        []netip.Prefix // empty: all addresses
 }
 
@@ -82,6 +83,13 @@ func (o Operation) Describe() string {
 	}
 	if len(o.From) > 0 {
 		users += ", from " + strings.Trim(fmt.Sprint(o.From), "[]")
+	}
+	switch o.Uses {
+	case 0:
+	case 1:
+		users += ", once"
+	default:
+		users += fmt.Sprintf(", %d times", o.Uses)
 	}
 	return fmt.Sprintf("%s: %s, by Algorithm %d, for %s", o.ID, action, o.Algorithm, users)
 }
@@ -134,7 +142,7 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 	}
 	o = Operation{
 		ID: r.ID, Secret: r.Secret, Algorithm: exchange.Algorithm(r.Algorithm), Service: r.Service,
-		Close: r.Action == "close", UntilClosed: r.OpenFor == UntilClosed, RandomPort: r.Port == "random", Client: r.Client,
+		Close: r.Action == "close", UntilClosed: r.OpenFor == UntilClosed, RandomPort: r.Port == "random", Client: r.Client, Uses: r.Uses,
 	}
 	if !o.UntilClosed {
 		o.OpenFor = duration(r.OpenFor)
@@ -154,6 +162,10 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 	}
 	if f.Has(at+"open_for") && o.Close {
 		return o, f.Errorf(at+"open_for", "got %q for an operation with action = \"close\"", r.OpenFor)
+	}
+	if o.Close && o.Uses > 0 {
+		return o, f.Errorf(at+"uses",
+			"got %d for an operation with action = \"close\": the service would stay open after the last use", o.Uses)
 	}
 	if o.OpenFor > s.Policy.OpenMax {
 		return o, f.Errorf(at+"open_for",

@@ -57,3 +57,34 @@ func TestUntilClosed(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestUses: which operations may have a limit, and how it is described.
+func TestUses(t *testing.T) {
+	parse := func(more string) (*Config, error) {
+		return Parse("c.toml", fmt.Appendf(nil, "%s[challenge]\n[[operation]]\nid = \"alice\"\nsecret = \"a secret\"\nservice = \"web\"\n%s\n", minimal, more))
+	}
+	const expected = "uses: expected how often it may be used, a whole number from 1 to 1000000, got "
+	for more, want := range map[string]string{
+		"uses = 0":                          expected + "0",
+		"uses = -1":                         expected + "-1",
+		"uses = 1000001":                    expected + "1000001",
+		"uses = \"once\"":                   "uses: expected how often",
+		"uses = 1\naction = \"close\"":      "the service would stay open",
+		"uses = 1\nopen_for = \"1h\"":       "open_max",
+		"uses = 1000000\nport = \"random\"": "",
+	} {
+		if _, err := parse(more); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", more, err)
+		}
+	}
+	for more, want := range map[string]string{
+		"":                                    "for any client that has its secret",
+		"uses = 1":                            "for any client that has its secret, once",
+		"uses = 2\nfrom = [\"192.0.2.0/24\"]": "for any client that has its secret, from 192.0.2.0/24, 2 times",
+	} {
+		cfg, err := parse(more)
+		if err != nil || !strings.HasSuffix(cfg.Operations[0].Describe(), ", by Algorithm 2, "+want) {
+			t.Errorf("%s: %v, %v", more, cfg, err)
+		}
+	}
+}

@@ -117,5 +117,6 @@ type rawOperation struct {
 	OpenFor    string   `toml:"open_for" range:"1s.." or:"until-closed" expect:"a duration such as \"30s\", from 1s, and not longer than the service's open_max; or \"until-closed\""`
 	Port       string   `toml:"port" default:"service" oneof:"service|random" expect:"\"service\" or \"random\""`
 	Client     string   `toml:"client" expect:"the identifier of a client in the clients file"`
+	Uses       int      `toml:"uses" range:"1..1000000" expect:"how often it may be used, a whole number from 1 to 1000000"`
 	From       []string `toml:"from" expect:"a list of networks in quotes, such as [\"192.0.2.0/24\", \"2001:db8::/32\"]"`
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -36,6 +37,7 @@ type challenger struct {
 	proofs     *proofs
 	answers    *answers // with transport = "tcp"
 	operations atomic.Pointer[operations]
+	uses       *uses
 	execute    func([]command) []error
 	now, wall  func() time.Time
 	log        *slog.Logger
@@ -50,13 +52,14 @@ type command struct {
 	service, operation string // their names
 	at                 address
 	keeps              *keptLease // it opens without an end; nil: it does not
+	limit              limit
 }
 
 // newChallenger opens the ports, of which nothing is read before run. It calls
 // execute with all commands that wait; execute returns nil, or an error for each.
-// fw is the enforcer of the firewall; nil: there is none.
-func newChallenger(cfg *config.Config, o operations, fw access.Enforcer, execute func([]command) []error, env Env) (c *challenger, err error) {
-	c = &challenger{proofs: newProofs(env.Clock.Boot), execute: execute, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
+// u counts the uses of operations. fw is the enforcer of the firewall; nil: there is none.
+func newChallenger(cfg *config.Config, o operations, u *uses, fw access.Enforcer, execute func([]command) []error, env Env) (c *challenger, err error) {
+	c = &challenger{proofs: newProofs(env.Clock.Boot), uses: u, execute: execute, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
 	c.operations.Store(&o)
 	taken := cfg.ServicePorts()
 	if a := cfg.Challenge.Answers; a != nil {
@@ -106,6 +109,7 @@ func (c *challenger) update(o operations) {
 	c.mu.Lock() // executeProofs has ended
 	defer c.mu.Unlock()
 	c.operations.Store(&o)
+	c.uses.configure(o.limited)
 	c.proofs.keepClients(o)
 	c.table.Update(o.protocol)
 }
@@ -152,7 +156,7 @@ func (c *challenger) keepsOwnerless(next operations) bool {
 
 func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 	op, ok := c.operations.Load().byID[o.ID()]
-	return ok && op.allows(a, c.wall())
+	return ok && op.allows(a, c.wall()) && c.uses.left(op.limit()) > 0
 }
 
 // Take implements capture.Sink.
@@ -244,21 +248,48 @@ func (c *challenger) executeProofs(all []proof) {
 	if len(commands) == 0 {
 		return
 	}
-	errs := c.execute(commands)
-	for i, o := range commands {
-		if errs != nil && errs[i] != nil {
-			c.log.Error("failed to execute an operation", "operation", o.operation, "address", o.Grant.Address, "error", errs[i])
-			continue
+	for i, err := range c.executeCounted(commands) {
+		o := commands[i]
+		switch {
+		case errors.Is(err, errNoUses):
+			c.log.Warn("operation refused; no uses left", "operation", o.operation, "address", o.Grant.Address)
+		case err != nil:
+			c.log.Error("failed to execute an operation", "operation", o.operation, "address", o.Grant.Address, "error", err)
+		default:
+			attrs := []any{"operation", o.operation, "client", o.Grant.Identifier, "address", o.Grant.Address}
+			if o.limit.uses > 0 {
+				attrs = append(attrs, "uses_left", c.uses.left(o.limit))
+			}
+			c.log.Info("operation executed", attrs...)
 		}
-		c.log.Info("operation executed", "operation", o.operation, "client", o.Grant.Identifier, "address", o.Grant.Address)
 	}
+}
+
+// executeCounted counts the uses of operations, and executes the commands that may
+// still be used. It returns the error of each command.
+func (c *challenger) executeCounted(commands []command) []error {
+	errs := c.uses.take(commands)
+	var ready []command
+	var of []int
+	for i, o := range commands {
+		if errs[i] == nil {
+			ready, of = append(ready, o), append(of, i)
+		}
+	}
+	if len(ready) == 0 {
+		return errs
+	}
+	for j, err := range c.execute(ready) {
+		errs[of[j]] = err
+	}
+	return errs
 }
 
 func (o operation) command(p proof, now time.Time) command {
 	do := command{service: o.Service, operation: o.ID, at: o.at(p.from), Command: gate.Command{
 		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from, ISN: p.ISN()}, For: o.OpenFor, Port: p.Port(),
 		UntilClosed: o.UntilClosed, Operation: o.ID,
-	}}
+	}, limit: o.limit()}
 	if o.Close {
 		do.Action = gate.Close
 	}

@@ -38,7 +38,7 @@ func (s *Server) control(ctx context.Context, c Control) error {
 			Reload: s.awaitClients(s.Reload), ReloadClients: s.awaitClients(s.ReloadClients), Restrict: s.Restrict,
 			Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters, Waiting: s.gate.Waiting, Failing: s.failing,
 			Shield: s.shield.status, TooFar: s.tooFar.list, Resync: s.Resync,
-			Leases: s.leases, CloseLeases: s.closeLeases, Log: log,
+			Leases: s.leases, CloseLeases: s.closeLeases, Uses: s.usesLeft, ResetUses: s.resetUses, Log: log,
 		})
 		if err != nil {
 			log.Warn("failed to serve the admin socket", "socket", socket, "error", err, "hint", "to reload, send SIGHUP")

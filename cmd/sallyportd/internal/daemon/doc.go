@@ -80,6 +80,10 @@
 // lacks, after a start or a holder's loss, opens again, if the operation would still
 // grant it.
 //
+// The uses of an operation with a limit are counted (uses.go) between a verified response
+// and the command: a use is durable before Server.execute gets the command, and no
+// challenge is drawn once none is left.
+//
 // A connection that the kernel forwards belongs to an address, and the address to
 // clients (carried.go): it is recorded before the address is let in, until nothing
 // is connected from there. After a start the record is all that is known of such

@@ -42,6 +42,7 @@ type operations struct {
 	byID     map[string]operation
 	protocol *exchange.Operations
 	unusable []string // why the other operations may not be used, a sentence each
+	limited  []state.UseKey
 }
 
 func operationsOf(cfg *config.Config, list clients.List, now time.Time) (o operations, err error) {
@@ -50,6 +51,9 @@ func operationsOf(cfg *config.Config, list clients.List, now time.Time) (o opera
 	}
 	var usable []config.Operation
 	usable, o.unusable = cfg.Usable(list.Rights(cfg.OperationClients(), now))
+	if o.limited, err = limitsOf(cfg.Operations); err != nil {
+		return o, err
+	}
 	protocol, err := config.Protocol(usable)
 	if err != nil {
 		return o, err

@@ -44,6 +44,7 @@ type Server struct {
 	carried     *carried // nil: the kernel carries no connection
 	commands    *program.Commands
 	kept        *kept
+	uses        *uses
 	leased      leased
 	feed        admin.Feed
 	challenge   *challenger // nil: there is no challenge–response protocol
@@ -92,6 +93,10 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		return nil, err
 	}
 	s.openKept(cfg, p.operations)
+	s.uses, err = loadUses(cfg.StateDir, p.operations.limited, env.Log)
+	if err != nil {
+		return nil, err
+	}
 	if s.holder != nil {
 		s.carried = newCarried(s.state, env.Clock.Boot, env.Clock.Wall)
 	}
@@ -136,7 +141,8 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 	}
 	s.tooFar = s.newTooFar()
 	if cfg.Challenge != nil {
-		if s.challenge, err = newChallenger(cfg, p.operations, s.firewallEnforcer(), s.execute, env); err != nil {
+		s.challenge, err = newChallenger(cfg, p.operations, s.uses, s.firewallEnforcer(), s.execute, env)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -233,6 +239,11 @@ func (s *Server) firewallEnforcer() access.Enforcer {
 func (s *Server) warnUnusable(p plan) {
 	for _, why := range p.operations.unusable {
 		s.env.Log.Warn("operation unavailable", "reason", why)
+	}
+	for _, o := range p.operations.byID {
+		if why := s.uses.refuses(o.limit()); why != "" {
+			s.env.Log.Warn("operation unavailable", "reason", why)
+		}
 	}
 }
 

@@ -1,0 +1,212 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate"
+	"sallyport/sessions/state"
+	"sallyport/verify"
+)
+
+// uses counts how often operations with a limit were used. A use is on stable storage
+// before its command is executed: a crash between the two loses it, and never gives it
+// twice. For the same reason a command that fails does not give it back. Its methods
+// may be called concurrently.
+type uses struct {
+	write func([]state.Use) error // see state.WriteUses
+
+	serial sync.Mutex // held while counts change and are written
+
+	mu      sync.Mutex
+	list    []state.Use
+	at      map[state.UseKey]int // in list
+	present []state.UseKey       // of the configuration
+}
+
+// errNoUses is the reason for which the command of an operation is not executed.
+var errNoUses = errors.New("the operation has no uses left")
+
+// loadUses reads the record of a state directory, whose lock this process has. If it is
+// missing, a copy or damaged, the operations in present are unavailable from then on,
+// also after later starts. It fails if a later release has written the record.
+func loadUses(dir string, present []state.UseKey, log *slog.Logger) (*uses, error) {
+	u := &uses{write: func(list []state.Use) error { return state.WriteUses(dir, list) }, present: present}
+	list, err := state.ReadUses(dir)
+	switch {
+	case fatalUses(err) != nil:
+		return nil, err
+	case err != nil:
+		list = state.AfterLoss(list, present)
+		if len(list) > 0 {
+			log.Error("record of uses lost; operations with a limit unavailable", "error", err)
+		}
+		if err := u.write(list); err != nil {
+			log.Error("failed to write the record of uses", "error", err)
+		}
+	}
+	u.set(list)
+	return u, nil
+}
+
+// fatalUses returns an error of state.ReadUses if the record must not be replaced: it
+// is of a later release.
+func fatalUses(err error) error {
+	var newer *state.NewerError
+	if errors.As(err, &newer) {
+		return err
+	}
+	return nil
+}
+
+func (u *uses) set(list []state.Use) {
+	at := make(map[state.UseKey]int, len(list))
+	for i, x := range list {
+		at[x.UseKey] = i
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.list, u.at = list, at
+}
+
+// use returns the count of an operation.
+func (u *uses) use(k state.UseKey) state.Use {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if i, ok := u.at[k]; ok {
+		return u.list[i]
+	}
+	return state.Use{UseKey: k}
+}
+
+// limit is how often an operation may be used; the zero value: without a limit.
+type limit struct {
+	key  state.UseKey
+	uses int
+}
+
+func (o operation) limit() limit {
+	if o.Uses == 0 {
+		return limit{}
+	}
+	return limit{state.UseKey{Operation: o.ID, Secret: o.secret}, o.Uses}
+}
+
+// limitsOf returns what the configuration limits, also what no client may use now.
+func limitsOf(list []config.Operation) (keys []state.UseKey, err error) {
+	for _, o := range list {
+		if o.Uses == 0 {
+			continue
+		}
+		k, err := useKeyOf(o)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+// useKeyOf returns what the count of an operation belongs to.
+func useKeyOf(o config.Operation) (state.UseKey, error) {
+	secret, err := verify.FingerprintOf([]byte(o.Secret))
+	if err != nil {
+		return state.UseKey{}, fmt.Errorf("operation %q: %w", o.ID, err)
+	}
+	return state.UseKey{Operation: o.ID, Secret: secret}, nil
+}
+
+// left returns how many uses are left; without a limit, it is at least 1.
+func (u *uses) left(l limit) int {
+	if l.uses == 0 {
+		return 1
+	}
+	return u.use(l.key).LeftOf(l.uses)
+}
+
+// take counts a use for each command whose operation has a limit, in their order, and
+// returns the error of each. When it returns, the uses are on stable storage.
+func (u *uses) take(commands []command) []error {
+	errs := make([]error, len(commands))
+	if !slices.ContainsFunc(commands, func(c command) bool { return c.limit.uses > 0 }) {
+		return errs
+	}
+	u.serial.Lock()
+	defer u.serial.Unlock()
+	next, taken := map[state.UseKey]state.Use{}, []int{}
+	for i, c := range commands {
+		if c.limit.uses == 0 || c.Action != gate.Open {
+			continue
+		}
+		x, ok := next[c.limit.key]
+		if !ok {
+			x = u.use(c.limit.key)
+		}
+		if x.LeftOf(c.limit.uses) == 0 {
+			errs[i] = errNoUses
+			continue
+		}
+		x.Used++
+		next[c.limit.key] = x
+		taken = append(taken, i)
+	}
+	if len(taken) == 0 {
+		return errs
+	}
+	if err := u.change(next); err != nil {
+		for _, i := range taken {
+			errs[i] = fmt.Errorf("record a use: %w", err)
+		}
+	}
+	return errs
+}
+
+// reset counts an operation from zero again.
+func (u *uses) reset(k state.UseKey) error {
+	u.serial.Lock()
+	defer u.serial.Unlock()
+	return u.change(map[state.UseKey]state.Use{k: {UseKey: k}})
+}
+
+// change writes counts, and then uses them. After an error the old counts stay, of
+// which nothing was opened; the record may have the new ones, which are not lower
+// except after a reset. The caller holds serial.
+func (u *uses) change(next map[state.UseKey]state.Use) error {
+	u.mu.Lock()
+	list := u.list
+	for _, x := range next {
+		list = state.SetUse(list, x, u.present)
+	}
+	u.mu.Unlock()
+	if err := u.write(list); err != nil {
+		return err
+	}
+	u.set(list)
+	return nil
+}
+
+// configure sets which operations have a limit: their counts are never removed.
+func (u *uses) configure(present []state.UseKey) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.present = present
+}
+
+// refuses returns why a limit leaves no use; empty: it leaves some.
+func (u *uses) refuses(l limit) string {
+	if u.left(l) > 0 {
+		return ""
+	}
+	return usesRefusal(u.use(l.key))
+}
+
+func usesRefusal(x state.Use) string {
+	if x.Unknown {
+		return fmt.Sprintf("operation %q may have been used up: the record of its uses was lost", x.Operation)
+	}
+	return fmt.Sprintf("operation %q has no uses left", x.Operation)
+}
