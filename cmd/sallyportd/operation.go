@@ -20,8 +20,8 @@ import (
 )
 
 func operationCommand(env cli.Env) *cobra.Command {
-	group := cli.Group(&cobra.Command{Use: "operation", Short: "Add, list and reset operations of the challenge–response protocol, and print their profiles"})
-	group.AddCommand(operationAddCommand(env), operationListCommand(env), operationProfileCommand(env), operationResetCommand(env))
+	group := cli.Group(&cobra.Command{Use: "operation", Short: "Add, list and reset operations of the challenge–response protocol, and make their profiles and pages"})
+	group.AddCommand(operationAddCommand(env), operationListCommand(env), operationProfileCommand(env), operationPageCommand(env), operationResetCommand(env))
 	return group
 }
 
@@ -107,9 +107,7 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 // operation returns the profile of an operation as a file.
 func (m profileMaker) operation(id string) ([]byte, error) {
 	cfg := m.cfg
-	var known []string
 	for _, o := range cfg.Operations {
-		known = append(known, o.ID)
 		if o.ID != id {
 			continue
 		}
@@ -143,11 +141,20 @@ func (m profileMaker) operation(id string) ([]byte, error) {
 		}
 		return text, checkProfile(text)
 	}
-	if known == nil {
-		return nil, cli.WithHint(fmt.Errorf("there is no operation %q: %s has no [[operation]] table", id, cfg.Path),
+	return nil, noOperation(cfg, id)
+}
+
+// noOperation returns the error for an ID that no operation has.
+func noOperation(cfg *config.Config, id string) error {
+	if len(cfg.Operations) == 0 {
+		return cli.WithHint(fmt.Errorf("there is no operation %q: %s has no [[operation]] table", id, cfg.Path),
 			"an operation belongs to the challenge–response protocol; for a client's profile: sallyportd client profile IDENTIFIER")
 	}
-	return nil, fmt.Errorf("there is no operation %q in %s; expected %s", id, cfg.Path, strings.Join(known, ", "))
+	var known []string
+	for _, o := range cfg.Operations {
+		known = append(known, o.ID)
+	}
+	return fmt.Errorf("there is no operation %q in %s; expected %s", id, cfg.Path, strings.Join(known, ", "))
 }
 
 // receivesAt returns an error if the server is an address of a family over which it

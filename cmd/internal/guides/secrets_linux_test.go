@@ -105,7 +105,7 @@ func TestDockerContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"*", "!go.mod", "!go.sum", "!cmd/sallyportd/internal/config/reference.toml", "!sessions/gate/pages/*.html", "!ingest/xdp/shield_bpfel.o"}
+	want := []string{"*", "!go.mod", "!go.sum", "!cmd/sallyportd/internal/config/reference.toml", "!sessions/gate/pages/*.html", "!cmd/sallyportd/internal/page/parts/*", "!ingest/xdp/shield_bpfel.o"}
 	var sources []string
 	for _, p := range strings.Fields(string(packages)) {
 		if dir, own := strings.CutPrefix(p, "sallyport/"); own {

@@ -120,6 +120,15 @@ func (s *Service) Certificate() (file string, chain []*x509.Certificate) {
 	return "", nil
 }
 
+// Scheme returns the scheme of the service's URL, "http" or "https"; empty: it need not be
+// a web server.
+func (s *Service) Scheme() string {
+	if k, ok := s.kind.(interface{ scheme() string }); ok {
+		return k.scheme()
+	}
+	return ""
+}
+
 // Readable returns an error if the files that the service names are invalid.
 func (s *Service) Readable() error {
 	_, err := s.Live(Env{Clock: clock.System(), Log: slog.New(slog.DiscardHandler)})

@@ -107,6 +107,13 @@ func (w web) content(s *Service) (c gate.Content, err error) {
 	return c, nil
 }
 
+func (w web) scheme() string {
+	if w.cert != "" {
+		return "https"
+	}
+	return "http"
+}
+
 // certificate returns the chain of the server; nil: it has none, or it cannot be
 // read.
 func (w web) certificate() (file string, chain []*x509.Certificate) {

@@ -1,0 +1,14 @@
+// Package page makes a page that knocks: one HTML file with which a browser performs an
+// exchange of the challenge–response protocol over HTTPS, without an app.
+// verify/challenge/CARRIERS.md is the specification of the exchange.
+//
+//	Plan        what the browser must know: an operation, its secret, where to go next
+//	  -> Make   PBKDF2 of a passphrase -> AES-256-GCM of the plan
+//	       -> parts/page.html, with page.css, protocol.js, result.js, page.js in it
+//	Passphrase  80 random bits
+//
+// Without the passphrase, a page shows only the server's URL. All pages have the same
+// script, so its hash, which the page's content policy contains, is the same too. The
+// policy permits requests to the server only, and no other script. The package does no
+// I/O. Its functions are safe for concurrent use.
+package page
