@@ -122,9 +122,10 @@ func (m profileMaker) page(id, url string) (p page.Plan, err error) {
 }
 
 // publicAddresses returns an address of each family as PID_B of exchanges over HTTP: those
-// of the configuration, or those of the server's name.
+// of the configuration, or those of the server's name, or the server.
 func (m profileMaker) publicAddresses() (four, six netip.Addr) {
-	for _, a := range slices.Concat(m.cfg.PublicAddresses(), m.addresses.all) {
+	server, _ := netip.ParseAddr(m.server)
+	for _, a := range slices.Concat(m.cfg.PublicAddresses(), m.addresses.all, []netip.Addr{server.Unmap()}) {
 		switch {
 		case !a.IsValid():
 		case a.Is4() && !four.IsValid():
