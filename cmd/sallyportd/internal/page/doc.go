@@ -11,4 +11,9 @@
 // script, so its hash, which the page's content policy contains, is the same too. The
 // policy permits requests to the server only, and no other script. The package does no
 // I/O. Its functions are safe for concurrent use.
+//
+// The pictures of the guides are in pictures. From this directory, this makes them again,
+// and others:
+//
+//	SALLYPORT_TEST_SCREENSHOTS=$PWD/pictures go test -run TestLayout .
 package page
