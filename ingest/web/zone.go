@@ -38,6 +38,12 @@ type zone struct {
 	servers []dnsmessage.NSResource
 }
 
+// Validate returns an error if a server cannot answer for the zone.
+func (z Zone) Validate() error {
+	_, err := z.parse()
+	return err
+}
+
 func (z Zone) parse() (zone, error) {
 	name, err := parseName(z.Name)
 	switch {

@@ -19,7 +19,10 @@ import (
 // Challenge is the [challenge] table, validated, with all defaults filled in.
 type Challenge struct {
 	Plan             challenge.Plan
-	Sockets          bool       // the server binds the ports; else it captures packets to closed ones
+	Sockets          bool // the server binds the ports; else it captures packets to closed ones
+	CarriersOnly     bool // it does neither: exchanges only travel over HTTP and DNS
+	HTTP             []HTTP
+	DNS              *DNS       // nil: none
 	Answers          *Answers   // with transport = "tcp"; nil: packets are UDP
 	Public4, Public6 netip.Addr // by which clients reach this host; zero: its own addresses
 	Exchanges        int        // how many can be in progress
@@ -33,11 +36,20 @@ type Challenge struct {
 
 // Captured returns the packets that the server captures; nil: it captures none.
 func (c *Config) Captured() *capture.Settings {
-	if c.Challenge == nil || c.Challenge.Sockets {
+	if c.Challenge == nil || c.Challenge.Sockets || c.Challenge.CarriersOnly {
 		return nil
 	}
 	p := c.Challenge.Plan.Ports
 	return &capture.Settings{First: p.First, Last: p.Last, TCP: c.Challenge.Answers != nil, Addresses: c.Listen}
+}
+
+// PacketPorts returns the ports of requests and responses; the zero Ports: there are
+// none, since exchanges only travel over HTTP and DNS.
+func (ch *Challenge) PacketPorts() access.Ports {
+	if ch == nil || ch.CarriersOnly {
+		return access.Ports{}
+	}
+	return access.Ports(ch.Plan.Ports)
 }
 
 // Answers is where clients fetch challenges over TCP.
@@ -116,17 +128,27 @@ func (in *rawChallenge) hop(f *tomlfile.File, c *Config, ch *Challenge) error {
 
 // challenge checks the [challenge] table and the operations.
 func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
-	if !f.Has("challenge") {
+	if !f.Has("challenge") && !f.Has(httpKey(0)) && !f.Has(dnsKey) {
 		if len(r.Operation) > 0 {
 			return f.Errorf("challenge", "got [[operation]] tables without it")
 		}
 		return nil
 	}
 	in := r.Challenge
-	ch := &Challenge{Sockets: in.Capture == "sockets", Exchanges: in.Exchanges, Rate: in.Rate}
+	ch := &Challenge{
+		Sockets: in.Capture == "sockets", CarriersOnly: in.Capture == "none", Exchanges: in.Exchanges, Rate: in.Rate,
+	}
 	ch.Plan.Shared, ch.Plan.Hop = in.SharedPorts, uint16(in.Hop)
 	v4, v6 := c.Listen.Families()
 	ch.Plan.NoIPv4, ch.Plan.NoIPv6 = !v4, !v6
+	if err := in.carriers(f, c, ch); err != nil {
+		return err
+	}
+	if ch.CarriersOnly {
+		if err := in.withoutPackets(f, ch); err != nil {
+			return err
+		}
+	}
 	var ok bool
 	if ch.Plan.Ports, ok = portRange(in.Ports); !ok {
 		return f.Errorf("challenge.ports", "got %q", in.Ports)
@@ -154,12 +176,31 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	if err := in.answers(f, c, ch); err != nil {
 		return err
 	}
-	if s, ports := c.serviceIn(access.Ports(ch.Plan.Ports), ch.Answers == nil); s != nil {
+	if s, ports := c.serviceIn(ch.PacketPorts(), ch.Answers == nil); s != nil {
 		return f.Errorf("challenge.ports", "got %q, which contains %s port %s of service %s",
 			in.Ports, strings.ToUpper(s.Protocol()), ports, s.Name)
 	}
 	c.Challenge = ch
+	if err := ch.checkCarriers(f, c); err != nil {
+		return err
+	}
 	return r.operations(f, c)
+}
+
+// withoutPackets checks the keys of a server with carriers only. No packet arrives, so
+// its operations need no ports.
+func (in *rawChallenge) withoutPackets(f *tomlfile.File, ch *Challenge) error {
+	if len(ch.HTTP) == 0 && ch.DNS == nil {
+		return hint.With(f.Errorf("challenge.capture", "got \"none\", with which no exchange could arrive"),
+			"add a [[challenge.http]] or [challenge.dns] table, or set another capture")
+	}
+	for _, key := range []string{"ports", "shared_ports", "hop", "transport", "answer_port", "answer_look", "request", "response"} {
+		if f.Has("challenge." + key) {
+			return f.Errorf("challenge."+key, "got it with capture = \"none\", which has no packets: remove the key")
+		}
+	}
+	ch.Plan.NoIPv4, ch.Plan.NoIPv6 = true, true
+	return nil
 }
 
 // responseBase returns the default of the first port of responses: that of requests

@@ -21,7 +21,7 @@ type setting struct {
 // include no secret: the class of secrets is live.
 func (r *raw) settings() (fixed []setting) {
 	for _, t := range r.tables() {
-		walkKeys(reflect.ValueOf(t.fields).Elem(), "", t.class, "", func(d declaration) error {
+		walkKeys(reflect.ValueOf(t.fields).Elem(), t.list, t.class, "", func(d declaration) error {
 			if d.class != classLive {
 				fixed = append(fixed, setting{d.path, d.text(), t.name, d.class})
 			}
@@ -35,6 +35,7 @@ func (r *raw) settings() (fixed []setting) {
 type table struct {
 	fields any    // a pointer to its struct
 	at     string // the prefix of its keys, such as "service.0."
+	list   string // the prefix that names the list to people; empty: its name does
 	name   string // of a service
 	kind   string // of a service
 	class  string // the reload class of keys that declare none
@@ -51,6 +52,11 @@ func (r *raw) tables() []table {
 		s := &r.Service[i]
 		all = append(all, table{
 			fields: s, at: fmt.Sprintf("service.%d.", i), name: s.Name, kind: s.Type, class: class("Service"),
+		})
+	}
+	for i := range r.Challenge.HTTP {
+		all = append(all, table{
+			fields: &r.Challenge.HTTP[i], at: fmt.Sprintf("challenge.http.%d.", i), list: "challenge.http.", class: class("Challenge"),
 		})
 	}
 	for i := range r.Operation {
@@ -83,6 +89,9 @@ func (c *Config) Changed(next *Config, withHolder bool) error {
 	}
 	if (c.Challenge == nil) != (next.Challenge == nil) {
 		return refuse("challenge")
+	}
+	if len(c.HTTP()) != len(next.HTTP()) {
+		return refuse("the number of [[challenge.http]] tables")
 	}
 	for i, was := range c.fixed {
 		switch {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sallyport/ingest/udp"
+	carriers "sallyport/ingest/web"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
@@ -115,6 +116,15 @@ func TestReference(t *testing.T) {
 			Ports: challenge.Ports{First: 16384, Last: 30719},
 		},
 		Public4: netip.MustParseAddr("203.0.113.5"), Exchanges: 16384, Rate: 20000,
+		HTTP: []HTTP{{
+			Listen: ":443", Host: "www.example.org", Connections: 1024, root: got.Challenge.HTTP[0].root,
+			cert: got.Challenge.HTTP[0].cert, key: got.Challenge.HTTP[0].key,
+			Proxies: carriers.Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Header: carriers.XForwardedFor},
+		}},
+		DNS: &DNS{
+			Listen: ":53", Zone: carriers.Zone{Name: "k.example.org", Servers: []string{"ns1.example.org"}},
+			Amplification: carriers.DefaultAmplification, Answers: carriers.DefaultAnswers,
+		},
 	}
 	want.SecretFiles.User = "sallyport"
 	want.Operations = []Operation{{

@@ -24,8 +24,8 @@ func (c *Config) withPort() (places []int) {
 // guards all services that have a port, in the order of the configuration.
 func (c *Config) Firewall() (f firewall.Config) {
 	f.Stealth, f.Except, f.Trusted = c.Stealth, c.StealthExcept, map[access.ServiceID]firewall.Trusted{}
-	if c.Challenge != nil && c.Challenge.Answers == nil {
-		f.Captured = [2]uint16{c.Challenge.Plan.Ports.First, c.Challenge.Plan.Ports.Last}
+	if p := c.Challenge.PacketPorts(); p.IsValid() && c.Challenge.Answers == nil {
+		f.Captured = [2]uint16{p.First, p.Last}
 	}
 	for _, i := range c.withPort() {
 		s := &c.Services[i]

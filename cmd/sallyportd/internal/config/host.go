@@ -110,6 +110,11 @@ func (c *Config) CheckIPv6(h Host) error {
 			return c.file.Errorf(fmt.Sprintf("service.%d.listen", i), "got %q, %s", s.Listen, why)
 		}
 	}
+	for _, l := range c.CarrierListeners() {
+		if at, _ := parseListen(l.Listen); at.address().Is6() {
+			return c.file.Errorf(l.Key+".listen", "got %q, %s", l.Listen, why)
+		}
+	}
 	return nil
 }
 
@@ -137,7 +142,7 @@ type Needs struct {
 
 // Needs returns the capabilities that the configuration requires on a host.
 func (c *Config) Needs(h Host) Needs {
-	n := Needs{Holder: c.NeedsFirewall(h), Capture: c.Challenge != nil && !c.Challenge.Sockets}
+	n := Needs{Holder: c.NeedsFirewall(h), Capture: c.Captured() != nil}
 	for i := range c.Services {
 		n.LowPorts = n.LowPorts || c.Services[i].Carries() && int(c.Services[i].firstPort()) < h.FirstOpenPort
 	}
@@ -146,6 +151,9 @@ func (c *Config) Needs(h Host) Needs {
 	}
 	if c.Challenge != nil && c.Challenge.Answers != nil && int(c.Challenge.Answers.Port) < h.FirstOpenPort {
 		n.LowPorts = true
+	}
+	for _, l := range c.CarrierListeners() {
+		n.LowPorts = n.LowPorts || int(portOf(l.Listen).First) < h.FirstOpenPort
 	}
 	return n
 }

@@ -29,6 +29,8 @@ func (t table) text() string {
 		return strings.Replace(services, "listen = \":80\"\n", "", 1) + "type = \"command\"\n"
 	case t.kind != "":
 		return services + "type = \"" + t.kind + "\"\n"
+	case t.list != "":
+		return operated + "[[challenge.http]]\nlisten = \":443\"\nhost = \"www.example.org\"\n"
 	case t.at != "":
 		return operated
 	}

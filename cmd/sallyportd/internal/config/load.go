@@ -69,6 +69,15 @@ func Load(path string, need Need) (*Config, error) {
 			return nil, c.file.Errorf(fmt.Sprintf("service.%d.%s", i, key), "%s", found)
 		}
 	}
+	for i := range c.HTTP() {
+		if need < All {
+			break
+		}
+		h := c.Challenge.HTTP[i]
+		if key, found := (web{root: h.root, cert: h.cert, key: h.key}).missing(); key != "" {
+			return nil, c.file.Errorf(httpKey(i)+"."+key, "%s", found)
+		}
+	}
 	return c, nil
 }
 

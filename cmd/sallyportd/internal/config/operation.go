@@ -190,6 +190,10 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 	if err := o.checkPort(f, at, s, c); err != nil {
 		return o, err
 	}
+	if ch := c.Challenge; ch.CarriersOnly && len(ch.HTTP) == 0 && !s.Proves && !o.RandomPort {
+		return o, hint.With(f.Errorf(at+"service", "got %q, which [challenge.dns] alone cannot open: the address of a resolver is not that of a client", s.Name),
+			"set bind = \"connection\" for the service, or port = \"random\" for the operation; or add a [[challenge.http]] table")
+	}
 	if f.Has(at + "client") {
 		if _, err := secrets.ParseIdentifier(r.Client); err != nil {
 			return o, f.Errorf(at+"client", "got %q", r.Client)
@@ -247,7 +251,8 @@ const minFreePorts = 1 << 14
 // freePorts returns how many ports are neither services' nor those of requests and
 // responses.
 func (c *Config) freePorts() (n int) {
-	taken := append(c.ServicePorts(), access.Ports(c.Challenge.Plan.Ports))
+	taken := append(c.ServicePorts(), c.Challenge.PacketPorts())
+	taken = append(append(taken, c.carrierPorts(false)...), c.carrierPorts(true)...)
 	if a := c.Challenge.Answers; a != nil {
 		taken = append(taken, access.Ports{First: a.Port, Last: a.Port})
 	}

@@ -67,6 +67,9 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 		key, value := c.Services[i].kind.fixed()
 		c.fixed = append(c.fixed, setting{key: key, value: value, service: c.Services[i].Name})
 	}
+	for i := range c.HTTP() {
+		c.fixed = append(c.fixed, setting{key: "the use of TLS of [[challenge.http]]", value: fmt.Sprint(c.Challenge.HTTP[i].TLS())})
+	}
 	return r, c, nil
 }
 

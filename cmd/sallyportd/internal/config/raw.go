@@ -93,7 +93,7 @@ type rawService struct {
 // rawChallenge is the [challenge] table.
 type rawChallenge struct {
 	Ports         string               `toml:"ports" default:"16384-30719" expect:"a range of ports in quotes, such as \"16384-30719\""`
-	Capture       string               `toml:"capture" default:"packet" oneof:"packet|sockets" expect:"\"packet\" or \"sockets\""`
+	Capture       string               `toml:"capture" default:"packet" oneof:"packet|sockets|none" expect:"\"packet\", \"sockets\" or \"none\""`
 	SharedPorts   bool                 `toml:"shared_ports" default:"false" expect:"true or false"`
 	Hop           int                  `toml:"hop" default:"0" range:"0..32768" expect:"0, or a number of bases to draw from, up to 32768"`
 	Transport     string               `toml:"transport" default:"udp" oneof:"udp|tcp" expect:"\"udp\" or \"tcp\""`
@@ -104,6 +104,30 @@ type rawChallenge struct {
 	Rate          int                  `toml:"challenges_per_second" default:"20000" range:"1..1000000" expect:"a whole number from 1 to 1000000"`
 	Request       profilefile.Encoding `toml:"request" default:"scheme=ranges,data_bits=8" expect:"a table with an encoding"`
 	Response      profilefile.Encoding `toml:"response" default:"scheme=ranges,data_bits=8" expect:"a table with an encoding"`
+	HTTP          []rawHTTP            `toml:"http" expect:"a [[challenge.http]] table for each listener, at most 16"`
+	DNS           rawDNS               `toml:"dns" expect:"a [challenge.dns] table"`
+}
+
+// rawHTTP is a [[challenge.http]] table.
+type rawHTTP struct {
+	Listen         string   `toml:"listen" required:"yes" expect:"host:port or :port in quotes, such as \":443\", with an IP address as the host"`
+	Host           string   `toml:"host" required:"yes" expect:"the host name of the URL that clients use, such as \"www.example.org\", without a port"`
+	TLSCert        string   `toml:"tls_cert" reload:"live" expect:"the path of a PEM file with a certificate and its chain, together with tls_key"`
+	TLSKey         string   `toml:"tls_key" reload:"live" expect:"the path of a PEM file with the certificate's key, together with tls_cert"`
+	Root           string   `toml:"root" reload:"live" expect:"the path of a directory"`
+	Upstream       string   `toml:"upstream" reload:"live" expect:"the URL of a web server, such as \"http://127.0.0.1:8080\", without a path"`
+	TrustedProxies []string `toml:"trusted_proxies" expect:"a list of networks in quotes, such as [\"127.0.0.1/32\"]"`
+	ProxyHeader    string   `toml:"proxy_header" default:"X-Forwarded-For" oneof:"X-Forwarded-For|Forwarded" expect:"\"X-Forwarded-For\" or \"Forwarded\""`
+	Connections    int      `toml:"connections" default:"1024" range:"1..65536" expect:"how many connections are open at a time, a whole number from 1 to 65536"`
+}
+
+// rawDNS is the [challenge.dns] table.
+type rawDNS struct {
+	Listen        string   `toml:"listen" expect:"host:port or :port in quotes, such as \":53\", with an IP address as the host"`
+	Zone          string   `toml:"zone" expect:"the name of a zone that is delegated to this host, such as \"k.example.org\""`
+	Servers       []string `toml:"servers" expect:"a list of the names of the zone's servers, outside of the zone, such as [\"ns1.example.org\"]"`
+	Amplification int      `toml:"amplification" default:"3" range:"1..64" expect:"how many times as long as a query an answer over UDP may be, a whole number from 1 to 64"`
+	Answers       int      `toml:"answers_per_second" default:"1000" range:"1..1000000" expect:"a whole number from 1 to 1000000"`
 }
 
 // rawOperation is an [[operation]] table.

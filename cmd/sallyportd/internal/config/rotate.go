@@ -139,8 +139,9 @@ func (r *raw) rotations(f *tomlfile.File, c *Config) error {
 		}
 		s.rotation.except(c.processPorts(s.UDP)...)
 		if ch := c.Challenge; ch != nil && (ch.Answers != nil) != s.UDP {
-			s.rotation.except(access.Ports(ch.Plan.Ports))
+			s.rotation.except(ch.PacketPorts())
 		}
+		s.rotation.except(c.carrierPorts(s.UDP)...)
 		if ch := c.Challenge; ch != nil && ch.Answers != nil && !s.UDP {
 			s.rotation.except(access.Ports{First: ch.Answers.Port, Last: ch.Answers.Port})
 		}
