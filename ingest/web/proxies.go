@@ -72,6 +72,12 @@ func (p Proxies) client(r *http.Request) netip.Addr {
 	return at
 }
 
+// sent reports whether a trusted proxy has sent a request.
+func (p Proxies) sent(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && p.trusts(peer.Addr().Unmap().WithZone(""))
+}
+
 func (p Proxies) trusts(a netip.Addr) bool {
 	for _, t := range p.Trusted {
 		if t.Contains(a) {

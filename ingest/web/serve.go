@@ -33,7 +33,8 @@ type Server struct {
 type connectionKey struct{}
 
 // Run serves the connections of a listener until the context ends. Then it closes the
-// listener and the connections, and does not wait for the handler.
+// listener and the connections, also those that the handler has hijacked, and does not
+// wait for the handler.
 func (s Server) Run(ctx context.Context, l net.Listener) error {
 	most := s.Connections
 	if most == 0 {
@@ -62,7 +63,7 @@ func (s Server) Run(ctx context.Context, l net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
 	defer stop()
-	defer open.closeAll() // net/http does not know the connections of tunnels
+	defer open.closeAll() // net/http does not know those that a handler has hijacked
 	defer h.Close()
 	bounded := boundedListener{l, open}
 	var err error

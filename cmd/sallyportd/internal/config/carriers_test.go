@@ -120,7 +120,7 @@ func TestCarriersRefused(t *testing.T) {
 		strings.Replace(http("upstream = \"http://127.0.0.1:444\""), "[challenge]", serviceText("two", ":22", "firewall")+"bind = \"connection\"\nvia = \"proxy\"\nvia_port = 444\n[challenge]", 1): `the via_port of service two`,
 		dns(`zone = "K.example.org."`, ""):                             `challenge.dns.zone: expected the name of a zone that is delegated to this host, such as "k.example.org", got nothing`,
 		dns("K.example", "k e"):                                        `zone: expected the name of a zone that is delegated to this host, such as "k.example.org", got "k e.org."`,
-		dns("K.example.org", strings.Repeat("a.", 95)+"a"):                 `expected a name of at most 189 characters`,
+		dns("K.example.org", strings.Repeat("a.", 95)+"a"):             `expected a name of at most 189 characters`,
 		dns("NS1.example.org", "ns.k.example.org"):                     `servers: expected a list of the names of the zone's servers, outside of the zone, such as ["ns1.example.org"], got ["ns.k.example.org"]`,
 		dns(`["NS1.example.org"]`, "[]"):                               `got []`,
 		dns(":53", ":5353"):                                            `got ":5353", whose UDP port is one of those of knocks, 1025 to 65535`,

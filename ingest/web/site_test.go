@@ -1,0 +1,155 @@
+package web
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestNotFoundIsCaddys: the answers are those of Caddy with "respond 404" and without
+// HTTP/3: as recorded, and as the Caddy of this host sends them, if it is installed.
+func TestNotFoundIsCaddys(t *testing.T) {
+	at := serveHTTP(t, "127.0.0.1:0", Server{Handler: NotFound})
+	const (
+		end  = "Connection: close\r\n\r\n"
+		gone = "HTTP/1.1 404 Not Found\r\nServer: Caddy\r\nDate:\r\n"
+	)
+	recorded := map[string]string{
+		"GET / HTTP/1.1\r\nHost: x\r\n" + end:                               gone + "Content-Length: 0\r\n" + end,
+		"HEAD /a?b HTTP/1.1\r\nHost: x\r\n" + end:                           gone + end,
+		"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n" + end + "ab": gone + "Content-Length: 0\r\n" + end,
+		"GET / HTTP/1.0\r\n\r\n":                                            "HTTP/1.0 404 Not Found\r\nServer: Caddy\r\nDate:\r\nContent-Length: 0\r\n\r\n",
+		"GET / HTTP/1.1\r\n" + end:                                          "HTTP/1.1 400 Bad Request: missing required Host header\r\nContent-Type: text/plain; charset=utf-8\r\n" + end + "400 Bad Request: missing required Host header",
+	}
+	for request, want := range recorded {
+		if got := raw(t, at, request); got != want {
+			t.Errorf("%q:\ngot  %q\nwant %q", request, got, want)
+		}
+	}
+	t.Run("installed", func(t *testing.T) {
+		caddy := startCaddy(t)
+		for request, want := range recorded {
+			if got := raw(t, caddy, request); got != want {
+				t.Errorf("%q:\nCaddy sends %q\nrecorded:   %q", request, got, want)
+			}
+		}
+	})
+}
+
+// startCaddy starts a Caddy with "respond 404", and returns its address.
+func startCaddy(t *testing.T) (at string) {
+	t.Helper()
+	program, err := exec.LookPath("caddy")
+	if err != nil {
+		t.Skip("caddy is not installed")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at = l.Addr().String()
+	l.Close()
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	text := "{\nadmin off\nauto_https off\n}\nhttp://" + at + " {\nbind 127.0.0.1\nrespond 404\n}\n"
+	text = strings.Replace(text, "http://127.0.0.1", "http://", 1) // any Host
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command(program, "run", "--adapter", "caddyfile", "--config", file)
+	c.Env = append(os.Environ(), "HOME="+t.TempDir())
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Process.Kill()
+		c.Wait()
+	})
+	for range 600 {
+		if up, err := net.Dial("tcp", at); err == nil {
+			up.Close()
+			return at
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatal("Caddy does not listen")
+	return ""
+}
+
+// TestProxyForwardsAddresses: the site gets the client's address, to which only a trusted
+// proxy has added others.
+func TestProxyForwardsAddresses(t *testing.T) {
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := r.Header
+		io.WriteString(w, r.Host+" "+h.Get(XForwardedFor)+" "+h.Get("X-Forwarded-Proto")+" "+h.Get(Forwarded))
+	}))
+	defer site.Close()
+	u, _ := url.Parse(site.URL)
+	const request = "GET / HTTP/1.0\r\nHost: www.example.org\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nForwarded: for=192.0.2.1\r\n\r\n"
+	for want, trusted := range map[string]Proxies{
+		"www.example.org 127.0.0.1 http ":                          {},
+		"www.example.org 192.0.2.1, 127.0.0.1 https for=192.0.2.1": {Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Header: XForwardedFor},
+	} {
+		at := serveHTTP(t, "127.0.0.1:0", Server{Handler: Proxy(u, trusted)})
+		answer := raw(t, at, request)
+		if got := answer[len(answer)-len(want):]; got != want {
+			t.Errorf("got %q, want %q", answer, want)
+		}
+	}
+}
+
+// TestProxyWithoutSite: if the site does not answer, the request gets Caddy's 502.
+func TestProxyWithoutSite(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	at := serveHTTP(t, "127.0.0.1:0", Server{Handler: Proxy(&url.URL{Scheme: "http", Host: l.Addr().String()}, Proxies{})})
+	const want = "HTTP/1.1 502 Bad Gateway\r\nServer: Caddy\r\nDate:\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+	if got := raw(t, at, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestRunEndsHijackedConnections: connections that the site has taken over, such as
+// WebSockets, end with the server.
+func TestRunEndsHijackedConnections(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := make(chan net.Conn, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan error)
+	go func() {
+		done <- Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			c, _, _ := http.NewResponseController(w).Hijack()
+			taken <- c
+		})}.Run(ctx, l)
+	}()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-taken
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("the connection is open")
+	}
+}
