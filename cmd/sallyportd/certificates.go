@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"log/slog"
 	"strings"
 	"time"
@@ -16,20 +17,46 @@ const renewHint = "renew the certificate, then \"sallyportd reload\""
 
 // certificate is one that clients reject now, or soon.
 type certificate struct {
-	service, file string
-	from, until   time.Time
+	service     string // empty: of the [[challenge.http]] at listen
+	listen      string
+	file        string
+	from, until time.Time
 }
 
-// invalidCertificates returns at most one certificate a service.
+func (c certificate) owner() string {
+	if c.service == "" {
+		return "[[challenge.http]] at " + c.listen
+	}
+	return "service " + c.service
+}
+
+// log names the owner in a log.
+func (c certificate) log(log *slog.Logger) *slog.Logger {
+	if c.service == "" {
+		return log.With("listen", c.listen, "file", c.file)
+	}
+	return log.With("service", c.service, "file", c.file)
+}
+
+// invalidCertificates returns at most one certificate a service and listener.
 func invalidCertificates(cfg *config.Config, now time.Time) (list []certificate) {
-	for i := range cfg.Services {
-		file, chain := cfg.Services[i].Certificate()
+	add := func(c certificate, chain []*x509.Certificate) {
 		for _, x := range chain {
 			if now.Before(x.NotBefore) || !now.Before(x.NotAfter.Add(-renewBefore)) {
-				list = append(list, certificate{cfg.Services[i].Name, file, x.NotBefore, x.NotAfter})
-				break
+				c.from, c.until = x.NotBefore, x.NotAfter
+				list = append(list, c)
+				return
 			}
 		}
+	}
+	for i := range cfg.Services {
+		file, chain := cfg.Services[i].Certificate()
+		add(certificate{service: cfg.Services[i].Name, file: file}, chain)
+	}
+	for i := range cfg.HTTP() {
+		h := &cfg.HTTP()[i]
+		file, chain := h.Certificate()
+		add(certificate{listen: h.Listen, file: file}, chain)
 	}
 	return list
 }
@@ -40,12 +67,12 @@ func checkCertificates(cfg *config.Config, env cli.Env) (found []finding) {
 	for _, c := range invalidCertificates(cfg, now) {
 		switch {
 		case now.Before(c.from):
-			found = append(found, warn("certificate-not-yet-valid", "set this host's clock, or wait", "service %s: a certificate in %s is valid from %s only", c.service, c.file, env.Time(c.from)))
+			found = append(found, warn("certificate-not-yet-valid", "set this host's clock, or wait", "%s: a certificate in %s is valid from %s only", c.owner(), c.file, env.Time(c.from)))
 		case !now.Before(c.until):
-			found = append(found, warn("certificate-expired", renewHint, "service %s: a certificate in %s expired at %s", c.service, c.file, env.Time(c.until)))
+			found = append(found, warn("certificate-expired", renewHint, "%s: a certificate in %s expired at %s", c.owner(), c.file, env.Time(c.until)))
 		default:
-			found = append(found, warn("certificate-expires", renewHint, "service %s: a certificate in %s expires at %s, in %s",
-				c.service, c.file, env.Time(c.until), count(int(c.until.Sub(now)/(24*time.Hour)), "day")))
+			found = append(found, warn("certificate-expires", renewHint, "%s: a certificate in %s expires at %s, in %s",
+				c.owner(), c.file, env.Time(c.until), count(int(c.until.Sub(now)/(24*time.Hour)), "day")))
 		}
 	}
 	return found
@@ -54,7 +81,7 @@ func checkCertificates(cfg *config.Config, env cli.Env) (found []finding) {
 // warnOfLimits logs what will stop a server from working some day, or under load.
 func warnOfLimits(cfg *config.Config, now time.Time, log *slog.Logger) {
 	for _, c := range invalidCertificates(cfg, now) {
-		log := log.With("service", c.service, "file", c.file)
+		log := c.log(log)
 		switch {
 		case now.Before(c.from):
 			log.Warn("certificate not yet valid", "expires", c.until.UTC(), "hint", "set this host's clock, or wait")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -156,7 +157,7 @@ func check(
 		}
 		add("missing-capability", todo, "%s requires CAP_NET_ADMIN, which this command does not have", why)
 	}
-	if cfg.Challenge != nil && !cfg.Challenge.Sockets && !host.NetRaw() {
+	if cfg.Captured() != nil && !host.NetRaw() {
 		add("missing-capability", "start \"sallyportd serve\" with CAP_NET_RAW", "[challenge] with capture = \"packet\" requires CAP_NET_RAW, which this command does not have")
 	}
 	if all := cfg.Programs(); len(all) > 0 && host.Held&privilege.SetIDs != privilege.SetIDs {
@@ -193,6 +194,7 @@ func check(
 	found = append(found, checkTrusted(cfg, hostLinks())...)
 	found = append(found, checkFamilies(ctx, cfg)...)
 	found = append(found, checkCertificates(cfg, env)...)
+	found = append(found, checkCarriers(ctx, cfg, net.DefaultResolver)...)
 	found = append(found, checkDescriptors(cfg, now, descriptorLimit())...)
 	found = append(found, checkProgramLimits(cfg, descriptorLimit())...)
 	found = append(found, checkSockets(cfg, host)...)

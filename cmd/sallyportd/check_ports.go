@@ -51,6 +51,7 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 	if c := cfg.Challenge; c != nil && c.Answers != nil {
 		found = append(found, checkAnswers(c, procNet())...)
 	}
+	found = append(found, checkCarrierPorts(cfg)...)
 	busy, err := ingest.UnavailablePorts(cfg.Listen, cfg.PortLists(), schedule.Live(now, cfg.Tolerance))
 	if len(busy) > 0 {
 		found = append(found, warn("knock-ports-unavailable", "", "cannot open these knock ports of the current minute: %s (%v)", strings.TrimSuffix(fmt.Sprint(busy)[1:], "]"), err))

@@ -49,12 +49,14 @@ type described struct {
 
 // effectiveChallenge is how the server receives the challenge protocol.
 type effectiveChallenge struct {
-	Ports      string `json:"ports"`
+	Ports      string `json:"ports,omitempty"` // none with capture "none"
 	Shared     bool   `json:"shared_ports,omitempty"`
 	Hop        uint16 `json:"hop,omitempty"` // from how many bases each minute draws
 	Capture    string `json:"capture"`
-	Transport  string `json:"transport"`
+	Transport  string `json:"transport,omitempty"`
 	AnswerPort uint16 `json:"answer_port,omitempty"` // with transport "tcp"
+	// How exchanges arrive over HTTP and DNS: a description of each listener.
+	Carriers []string `json:"carriers,omitempty"`
 }
 
 // effectiveFirewall is the server's table of the firewall.
@@ -102,6 +104,15 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 		}
 		if a := cfg.Challenge.Answers; a != nil {
 			e.Challenge.Transport, e.Challenge.AnswerPort = "tcp", a.Port
+		}
+		if cfg.Challenge.CarriersOnly {
+			e.Challenge = &effectiveChallenge{Capture: "none", Hop: cfg.Challenge.Plan.Hop}
+		}
+		for i := range cfg.HTTP() {
+			e.Challenge.Carriers = append(e.Challenge.Carriers, cfg.HTTP()[i].Describe())
+		}
+		if d := cfg.DNS(); d != nil {
+			e.Challenge.Carriers = append(e.Challenge.Carriers, d.Describe())
 		}
 	}
 	for _, o := range cfg.Operations {
@@ -155,9 +166,16 @@ func (e effective) print(env cli.Env) error {
 		if e.Challenge.Hop != 0 {
 			capture += fmt.Sprintf(", at one of %d bases each minute", e.Challenge.Hop)
 		}
-		add("challenge", "requests and responses to %s ports %s, %s", strings.ToUpper(e.Challenge.Transport), e.Challenge.Ports, capture)
+		if e.Challenge.Capture == "none" {
+			add("challenge", "no packets: exchanges only travel over HTTP and DNS")
+		} else {
+			add("challenge", "requests and responses to %s ports %s, %s", strings.ToUpper(e.Challenge.Transport), e.Challenge.Ports, capture)
+		}
 		if e.Challenge.AnswerPort != 0 {
 			add("", "and challenges at TCP port %d", e.Challenge.AnswerPort)
+		}
+		for _, c := range e.Challenge.Carriers {
+			add("", "%s", c)
 		}
 	}
 	for _, o := range e.Operations {

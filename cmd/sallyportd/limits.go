@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/ingest/web"
 	"sallyport/verify/schedule"
 )
 
@@ -32,7 +33,23 @@ func descriptorsNeeded(cfg *config.Config, now time.Time) (needed, knockPorts, r
 		p := cfg.Challenge.Plan.Ports
 		needed += (int(p.Last) - int(p.First) + 1) * addresses
 	}
-	return needed, knockPorts, readers, addresses
+	return needed + carrierDescriptors(cfg), knockPorts, readers, addresses
+}
+
+// carrierDescriptors is how many descriptors the listeners for exchanges over HTTP and DNS
+// may have, with the connections of strangers, and those to the sites behind them.
+func carrierDescriptors(cfg *config.Config) (n int) {
+	for i := range cfg.HTTP() {
+		h := &cfg.HTTP()[i]
+		n += 1 + h.Connections
+		if h.Proxied() {
+			n += h.Connections
+		}
+	}
+	if cfg.DNS() != nil {
+		n += 2 + web.DefaultConnections
+	}
+	return n
 }
 
 // readersOf is how many threads of a server receive.

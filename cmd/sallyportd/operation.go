@@ -111,8 +111,10 @@ func (m profileMaker) operation(id string) ([]byte, error) {
 		if o.ID != id {
 			continue
 		}
-		if err := receivesAt(cfg.Challenge.Plan, m.server); err != nil {
-			return nil, err
+		if !cfg.Challenge.CarriersOnly {
+			if err := receivesAt(cfg.Challenge.Plan, m.server); err != nil {
+				return nil, err
+			}
 		}
 		p := profilefile.Operation{
 			Server: m.server, Addresses: m.addresses.all, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,

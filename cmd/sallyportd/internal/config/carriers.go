@@ -28,6 +28,9 @@ type HTTP struct {
 	Host        string // of the URL, in lower case
 	Proxies     carriers.Proxies
 	Connections int // at a time
+	// Unproved is the status of the answer to all requests that draw no challenge, for
+	// the web server before this one; 0: they get the site.
+	Unproved int
 
 	root, upstream string // of the site; both empty: a 404
 	cert, key      string // empty: no TLS
@@ -43,6 +46,15 @@ type DNS struct {
 
 // TLS reports whether the listener speaks TLS.
 func (h *HTTP) TLS() bool { return h.cert != "" }
+
+// Address returns the address of the listener; zero: all of this host.
+func (h *HTTP) Address() netip.Addr {
+	l, _ := parseListen(h.Listen)
+	return l.address()
+}
+
+// Proxied reports whether another web server has the site, to which the server connects.
+func (h *HTTP) Proxied() bool { return h.upstream != "" }
 
 // Port returns the port of the listener.
 func (h *HTTP) Port() uint16 { return portOf(h.Listen).First }
@@ -79,6 +91,11 @@ func (c *Config) CarrierListeners() (all []CarrierListener) {
 		all = append(all, CarrierListener{dnsKey, d.Listen, true}, CarrierListener{dnsKey, d.Listen, false})
 	}
 	return all
+}
+
+// CarrierPorts returns the ports of carriers.
+func (c *Config) CarrierPorts() []access.Ports {
+	return append(c.carrierPorts(false), c.carrierPorts(true)...)
 }
 
 // carrierPorts returns the ports of carriers, of TCP or UDP.
@@ -137,7 +154,7 @@ func (r *rawHTTP) http(f *tomlfile.File, at, dir string) (h HTTP, err error) {
 		return h, err
 	}
 	h = HTTP{
-		Listen: r.Listen, Connections: r.Connections, root: resolve(dir, r.Root), upstream: r.Upstream,
+		Listen: r.Listen, Connections: r.Connections, Unproved: r.Unproved, root: resolve(dir, r.Root), upstream: r.Upstream,
 		cert: resolve(dir, r.TLSCert), key: resolve(dir, r.TLSKey),
 	}
 	if err := parseCarrierListen(f, at+"listen", r.Listen); err != nil {
@@ -156,6 +173,8 @@ func (r *rawHTTP) http(f *tomlfile.File, at, dir string) (h HTTP, err error) {
 		return h, f.Errorf(missing, "got one without the other")
 	case f.Has(at+"root") && f.Has(at+"upstream"):
 		return h, f.Errorf(at+"upstream", "got root as well; only one of the two is allowed")
+	case f.Has(at+"unproved") && (f.Has(at+"root") || f.Has(at+"upstream")):
+		return h, f.Errorf(at+"unproved", "got a site as well, in root or upstream; only one of the two is allowed")
 	case f.Has(at+"root") && r.Root == "":
 		return h, f.Errorf(at+"root", "got nothing")
 	case f.Has(at+"proxy_header") && len(r.TrustedProxies) == 0:

@@ -252,7 +252,7 @@ const minFreePorts = 1 << 14
 // responses.
 func (c *Config) freePorts() (n int) {
 	taken := append(c.ServicePorts(), c.Challenge.PacketPorts())
-	taken = append(append(taken, c.carrierPorts(false)...), c.carrierPorts(true)...)
+	taken = append(taken, c.CarrierPorts()...)
 	if a := c.Challenge.Answers; a != nil {
 		taken = append(taken, access.Ports{First: a.Port, Last: a.Port})
 	}

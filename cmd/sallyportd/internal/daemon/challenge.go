@@ -23,17 +23,18 @@ import (
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/handshakes"
-	"sallyport/verify/challenge"
+	carriedtable "sallyport/sessions/handshakes/carried"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
 )
 
 // challenger is the challenge–response protocol, wired:
-// capture -> handshakes -> proofs -> gate.
+// capture -> handshakes -> proofs -> gate, and carriers -> proofs.
 type challenger struct {
-	capture    *capture.Capture
-	table      *handshakes.Table
+	capture    *capture.Capture  // nil: exchanges only travel over HTTP and DNS
+	table      *handshakes.Table // nil if capture is
+	carriers   *carriers         // nil: there is none
 	proofs     *proofs
 	answers    *answers // with transport = "tcp"
 	operations atomic.Pointer[operations]
@@ -61,26 +62,29 @@ type command struct {
 func newChallenger(cfg *config.Config, o operations, u *uses, fw access.Enforcer, execute func([]command) []error, env Env) (c *challenger, err error) {
 	c = &challenger{proofs: newProofs(env.Clock.Boot), uses: u, execute: execute, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
 	c.operations.Store(&o)
-	taken := cfg.ServicePorts()
+	taken := append(cfg.ServicePorts(), cfg.CarrierPorts()...)
 	if a := cfg.Challenge.Answers; a != nil {
 		taken = append(taken, access.Ports{First: a.Port, Last: a.Port})
 	}
-	port := randomPort(cfg.Challenge.Plan.Ports, taken)
+	draw := randomPort(cfg.Challenge.PacketPorts(), taken)
+	port := func(*exchange.Operation) uint16 { return draw() }
+	c.carriers, err = newCarriers(cfg, o, carriedtable.Config{
+		Allows: c.allows, Port: port, OnProof: func(p carriedtable.Proof) { c.onProof(p.Proof, p.Address) },
+	}, env)
+	if err != nil || cfg.Challenge.CarriersOnly {
+		return c, err
+	}
 	c.table, err = handshakes.New(handshakes.Config{
 		Operations: o.protocol, Slots: cfg.Challenge.Exchanges, Rate: cfg.Challenge.Rate,
 		Public4: cfg.Challenge.Public4, Public6: cfg.Challenge.Public6, Random: rand.Reader,
-		Allows: c.allows, Port: func(*exchange.Operation) uint16 { return port() },
+		Allows: c.allows, Port: port,
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
 			if c.answers != nil {
 				return c.answers.put(source, payload)
 			}
 			return c.capture.Answer(capture.Packet{Source: source, Destination: destination}, payload)
 		},
-		OnProof: func(g exchange.Proof, from netip.Addr) {
-			if o, ok := c.operations.Load().byID[g.Operation().ID()]; ok {
-				c.proofs.put(o, proof{g, from})
-			}
-		},
+		OnProof: c.onProof,
 	})
 	if err != nil {
 		return nil, err
@@ -103,6 +107,13 @@ func newChallenger(cfg *config.Config, o operations, u *uses, fw access.Enforcer
 	return c, nil
 }
 
+// onProof takes the proof of an exchange, for an address; zero: for a connection.
+func (c *challenger) onProof(g exchange.Proof, from netip.Addr) {
+	if o, ok := c.operations.Load().byID[g.Operation().ID()]; ok {
+		c.proofs.put(o, proof{g, from})
+	}
+}
+
 // update changes the operations. When it returns, no proof of the old operations is
 // executed.
 func (c *challenger) update(o operations) {
@@ -111,7 +122,10 @@ func (c *challenger) update(o operations) {
 	c.operations.Store(&o)
 	c.uses.configure(o.limited)
 	c.proofs.keepClients(o)
-	c.table.Update(o.protocol)
+	if c.table != nil {
+		c.table.Update(o.protocol)
+	}
+	c.carriers.update(o.protocol)
 }
 
 // narrow removes operations whose client may no longer open their service: each
@@ -183,24 +197,34 @@ func (c *challenger) Take(packets []capture.Packet) {
 // unfinished exchanges are kept.
 const mostLate = time.Second
 
-// run captures until ctx ends or the capture fails, and then executes the proofs that
-// wait.
+// run receives exchanges until ctx ends or the capture fails, and then executes the
+// proofs that wait.
 func (c *challenger) run(ctx context.Context) error {
-	var g errgroup.Group
 	// The capture can end before ctx: if it fails. Then everything here ends.
-	capturing, stop := context.WithCancel(ctx)
-	g.Go(func() error {
-		defer stop()
-		defer close(c.proofs.wake)
-		return c.capture.Run(ctx)
-	})
-	if c.answers != nil {
-		g.Go(func() error { return c.answers.run(capturing) })
+	receiving, stop := context.WithCancel(ctx)
+	defer stop()
+	var receivers, g errgroup.Group
+	if c.capture != nil {
+		receivers.Go(func() error {
+			defer stop()
+			return c.capture.Run(ctx)
+		})
+		g.Go(func() error {
+			c.sweep(receiving)
+			return nil
+		})
 	}
-	g.Go(func() error {
-		c.sweep(capturing)
+	receivers.Go(func() error {
+		c.carriers.run(receiving)
 		return nil
 	})
+	g.Go(func() error {
+		defer c.proofs.close()
+		return receivers.Wait()
+	})
+	if c.answers != nil {
+		g.Go(func() error { return c.answers.run(receiving) })
+	}
 	g.Go(func() error {
 		for range c.proofs.wake {
 			c.executeProofs(c.proofs.take())
@@ -242,6 +266,9 @@ func (c *challenger) executeProofs(all []proof) {
 		o, ok := operations.byID[p.Operation().ID()]
 		if !ok || o.protocol != p.Operation() || !o.allows(p.from, c.wall()) {
 			continue // the operation was removed, or its client has expired, meanwhile
+		}
+		if !p.from.IsValid() {
+			continue // for a connection: it leaves its ticket
 		}
 		commands = append(commands, o.command(p, c.wall()))
 	}
@@ -302,14 +329,13 @@ func (o operation) command(p proof, now time.Time) command {
 
 // randomPort returns a function that draws a random port: not below the first knock
 // port, not one of requests and responses, and not a service's.
-func randomPort(requests challenge.Ports, services []access.Ports) func() uint16 {
+func randomPort(requests access.Ports, services []access.Ports) func() uint16 {
 	return func() uint16 {
 		for {
 			var b [2]byte
 			rand.Read(b[:]) // never fails
 			port := binary.BigEndian.Uint16(b[:])
-			exchanged := port >= requests.First && port <= requests.Last
-			if port >= schedule.MinPort && !exchanged && !access.AnyHas(services, port) {
+			if port >= schedule.MinPort && !requests.Has(port) && !access.AnyHas(services, port) {
 				return port
 			}
 		}

@@ -60,6 +60,14 @@ func (s *Server) prepareContents(_ context.Context, c *change) error {
 		}
 		c.contents = append(c.contents, apply)
 	}
+	if s.challenge == nil {
+		return nil
+	}
+	apply, err := s.challenge.carriers.prepare(c.cfg)
+	if err != nil {
+		return err
+	}
+	c.contents = append(c.contents, apply)
 	return nil
 }
 

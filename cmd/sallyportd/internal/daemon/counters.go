@@ -66,9 +66,12 @@ func (s *Server) counters() counters {
 	}
 	t = append(t, processCounters(s.state.Failures(), dropped, output)...)
 	if c := s.challenge; c != nil {
-		t = append(t, captureCounters(c.capture.Stats())...)
+		if c.capture != nil {
+			t = append(t, captureCounters(c.capture.Stats())...)
+			t = append(t, exchangeCounters(c.table.Stats())...)
+		}
 		t = append(t, c.proofs.counters()...)
-		t = append(t, exchangeCounters(c.table.Stats())...)
+		t = append(t, c.carriers.counters()...)
 	}
 	return t
 }

@@ -28,10 +28,17 @@
 //
 // or, by the challenge–response protocol (challenger):
 //
-//	capture        packets, or SYNs -> handshakes.Table, which also sweep reads
+//	capture        packets, or SYNs -> handshakes.Table, which also sweep reads;
+//	               none with capture = "none"
 //	  request      complete -> the challenge: capture.Answer, or with transport =
 //	                 "tcp" answers, which opens answer_port for the address
 //	  response     right -> proofs, which wait; for each prover the newest
+//	carriers       HTTP requests and DNS queries -> carried.Table -> the challenge,
+//	               in the answer; a right response -> the same proofs. run binds their
+//	               sockets, and tries again while another program has one; New reads the
+//	               site and the certificate, and a reload reads them again. To
+//	               strangers they are a site and an empty zone. They end with the capture; a request that
+//	               outlasts its listener delivers no proof (proofs.close)
 //	Server.execute all of them in one batch: first those that close
 //
 // A closing attempt takes the way of a grant until the recorder, which then calls

@@ -17,10 +17,12 @@ import (
 
 	"sallyport/ingest"
 	"sallyport/ingest/capture"
+	ingestweb "sallyport/ingest/web"
 	"sallyport/ingest/xdp"
 	"sallyport/sessions"
 	"sallyport/sessions/gate/prove"
 	"sallyport/sessions/handshakes"
+	carriedtable "sallyport/sessions/handshakes/carried"
 )
 
 // guide documents the log: its section "Log" has a table of the attribute keys,
@@ -46,6 +48,7 @@ var logExceptions = map[string]string{
 	"ingest/xdp/program_linux.go: p.native.Info":                     "the method of a program of bpf",
 	"sessions/gate/holder/holdertest/holdertest_linux.go: t.Error":   "the method of a test",
 	"ingest/web/serve.go: slog.NewLogLogger":                         "messages of net/http, which are discarded",
+	"ingest/web/site.go: slog.NewLogLogger":                          "messages of net/http, which are discarded",
 	"sessions/gate/web.go: slog.NewLogLogger":                        "messages of net/http, which are discarded",
 }
 
@@ -195,6 +198,9 @@ func TestCountersAreDocumented(t *testing.T) {
 	all = append(all, captureCounters(capture.Stats{})...)
 	all = append(all, new(proofs).counters()...)
 	all = append(all, exchangeCounters([handshakes.NumOutcomes]uint64{})...)
+	all = append(all, carriedCounters([carriedtable.NumOutcomes]uint64{})...)
+	all = append(all, siteCounters(nil)...)
+	all = append(all, dnsCounters(ingestweb.DNSStats{})...)
 	known := documented(t, moduleRoot(t), "### Counters")
 	for _, c := range all {
 		if !known[c.name] {

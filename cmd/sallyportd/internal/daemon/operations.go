@@ -25,6 +25,7 @@ type operation struct {
 	prefixLen6 int  // of the service
 	anyone     bool // the service is open to anyone
 	isn        bool // it opens a service that requires initial sequence numbers
+	proves     bool // connections to the service prove themselves
 	protocol   *exchange.Operation
 	// Of the operation and of its client; 0: it belongs to none.
 	secret, clientSecret verify.Fingerprint
@@ -78,7 +79,7 @@ func operationsOf(cfg *config.Config, list clients.List, now time.Time) (o opera
 		o.byID[op.ID] = operation{
 			Operation: op, service: service.ID(), prefixLen4: service.PrefixLen4, prefixLen6: service.PrefixLen6, anyone: service.Policy.Anyone,
 			protocol: protocol[i], secret: secret, clientSecret: clientSecrets[op.Client], expires: expires[op.Client],
-			isn: !op.Close && service.RequireISN,
+			isn: !op.Close && service.RequireISN, proves: service.Proves,
 		}
 	}
 	if o.protocol, err = exchange.NewOperations(protocol, cfg.Challenge.Plan); err != nil {

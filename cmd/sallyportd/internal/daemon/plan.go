@@ -46,6 +46,11 @@ func Check(cfg *config.Config, list clients.List, now time.Time) error {
 			return err
 		}
 	}
+	for i := range cfg.HTTP() {
+		if _, err := cfg.HTTP()[i].Site(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -56,13 +56,14 @@ type slot struct {
 	isn     wire.ISN // 0: the service requires none
 }
 
-// proofs wait for the gate. One goroutine calls put, another one take.
+// proofs wait for the gate. One goroutine calls take, any others put.
 type proofs struct {
 	now    func() time.Time
 	wake   chan struct{} // closed at the end
 	counts struct{ lost, limited, superseded atomic.Uint64 }
 
 	mu      sync.Mutex
+	closed  bool
 	list    []proof
 	at      map[slot]int
 	waiting map[string]int // by operation
@@ -85,6 +86,9 @@ func newProofs(now func() time.Time) *proofs {
 func (p *proofs) put(o operation, next proof) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed {
+		return // a request over HTTP may outlast its listener
+	}
 	who := o.prover(next.from)
 	if !p.bucket(who).Take(p.now(), sessions.Limit{}) {
 		p.counts.limited.Add(1)
@@ -112,6 +116,14 @@ func (p *proofs) put(o operation, next proof) {
 	case p.wake <- struct{}{}:
 	default:
 	}
+}
+
+// close closes wake. Later proofs are dropped.
+func (p *proofs) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	close(p.wake)
 }
 
 func (p *proofs) bucket(who prover) *sessions.Bucket {

@@ -77,6 +77,7 @@ type world struct {
 	host    *netns.Host
 	capture *recording
 	nonces  string
+	list    clients.List
 }
 
 // setup is what a test changes of the server.
@@ -132,6 +133,7 @@ listen = "[::]:%s"
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.list = set.list
 	w.capture = record(t, w.host, "cli")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)

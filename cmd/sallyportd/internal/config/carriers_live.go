@@ -1,0 +1,108 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+
+	carriers "sallyport/ingest/web"
+	"sallyport/sessions/gate"
+)
+
+// Site is what a [[challenge.http]] shows to strangers.
+type Site struct {
+	Handler     http.Handler     // nil: the web server before this one has the site
+	Certificate *tls.Certificate // nil: without TLS
+}
+
+// Site reads the files that the table names.
+func (h *HTTP) Site() (s Site, err error) {
+	switch {
+	case h.Unproved != 0:
+	case h.root != "":
+		s.Handler, err = gate.Directory(h.root)
+	case h.upstream != "":
+		u, _ := url.Parse(h.upstream) // it was checked
+		s.Handler = carriers.Proxy(u, h.Proxies)
+	default:
+		s.Handler = carriers.NotFound
+	}
+	if err == nil && h.TLS() {
+		s.Certificate, err = gate.Certificate(h.cert, h.key)
+	}
+	if err != nil {
+		return s, fmt.Errorf("[[challenge.http]] at %s: %w", h.Listen, err)
+	}
+	return s, nil
+}
+
+// Certificate returns the chain of the listener, and its file; nil: it has none, or it
+// cannot be read.
+func (h *HTTP) Certificate() (file string, chain []*x509.Certificate) {
+	return web{cert: h.cert, key: h.key}.certificate()
+}
+
+// Describe describes the listener in a line.
+func (h *HTTP) Describe() string {
+	site := "Caddy's 404"
+	switch {
+	case h.Unproved != 0:
+		site = fmt.Sprintf("status %d, for the web server before this one", h.Unproved)
+	case h.root != "":
+		site = "the directory " + h.root
+	case h.upstream != "":
+		site = "the site at " + h.upstream
+	}
+	scheme := "HTTP"
+	if h.TLS() {
+		scheme = "HTTPS"
+	}
+	return fmt.Sprintf("%s for %s, at %s; strangers get %s", scheme, h.Host, h.Listen, site)
+}
+
+// Describe describes the listener in a line.
+func (d *DNS) Describe() string {
+	return fmt.Sprintf("DNS for the zone %s, at %s, over UDP and TCP", d.Zone.Name, d.Listen)
+}
+
+// ReachedAt returns the addresses at which clients reach this host, which exchanges for
+// an address contain: public_address, or the only address of listen, of server, or of the
+// host, of its family. A zero address is not known. The host's are those of its
+// interfaces.
+func (c *Config) ReachedAt(host []netip.Addr) (v4, v6 netip.Addr) {
+	server, _ := netip.ParseAddr(c.Server)
+	for _, list := range [][]netip.Addr{{c.Challenge.Public4, c.Challenge.Public6}, c.Listen, {server}, host} {
+		four, six := c.Listen.Families()
+		if a := only(list, netip.Addr.Is4); !v4.IsValid() && four {
+			v4 = a
+		}
+		if a := only(list, func(a netip.Addr) bool { return a.Is6() }); !v6.IsValid() && six {
+			v6 = a
+		}
+	}
+	return v4, v6
+}
+
+// only returns the only address of a family in a list that other hosts can reach, or else
+// its only loopback address; zero: there are none or several.
+func only(list []netip.Addr, family func(netip.Addr) bool) (one netip.Addr) {
+	for _, loopback := range []bool{false, true} {
+		n := 0
+		for _, a := range list {
+			if a = a.Unmap(); family(a) && a.IsLoopback() == loopback && !a.IsUnspecified() && !a.IsLinkLocalUnicast() {
+				one = a.WithZone("")
+				n++
+			}
+		}
+		if n > 0 {
+			if n > 1 {
+				one = netip.Addr{}
+			}
+			return one
+		}
+	}
+	return one
+}

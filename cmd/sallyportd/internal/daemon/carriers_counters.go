@@ -1,0 +1,57 @@
+package daemon
+
+import (
+	ingestweb "sallyport/ingest/web"
+	carriedtable "sallyport/sessions/handshakes/carried"
+	"sallyport/verify/challenge/carrier"
+)
+
+// counters counts the requests and queries of carriers, and the exchanges in them. The
+// list has the same counters at all times. It may be called on nil.
+func (c *carriers) counters() (t counters) {
+	if c == nil {
+		return nil
+	}
+	t = carriedCounters(c.table.Stats())
+	if len(c.sites) > 0 {
+		t = append(t, siteCounters(c.sites)...)
+	}
+	if c.zone != nil {
+		var st ingestweb.DNSStats
+		if d := c.zone.now.Load(); d != nil {
+			st = d.Stats()
+		}
+		t = append(t, dnsCounters(st)...)
+	}
+	return t
+}
+
+// carriedCounters counts the messages and exchanges of all carriers.
+func carriedCounters(outcomes [carriedtable.NumOutcomes]uint64) (t counters) {
+	for o, n := range outcomes {
+		t = append(t, counter{"carried_" + carriedtable.Outcome(o).String(), n})
+	}
+	return t
+}
+
+// siteCounters counts the requests of all sites.
+func siteCounters(sites []*site) counters {
+	var requests, parts, challenges, limited uint64
+	for _, s := range sites {
+		st := s.http.Stats()
+		requests, challenges, limited = requests+st.Requests, challenges+st.Challenges, limited+st.Limited
+		parts += st.Paths[carrier.Accepted] + st.Forms[carrier.Accepted]
+	}
+	return counters{{"http_requests", requests}, {"http_parts", parts}, {"http_challenges", challenges}, {"http_limited", limited}}
+}
+
+func dnsCounters(st ingestweb.DNSStats) (t counters) {
+	for o, n := range st.Outcomes {
+		t = append(t, counter{"dns_" + ingestweb.Outcome(o).String(), n})
+	}
+	var parts uint64
+	if len(st.Parts) > 0 {
+		parts = st.Parts[carrier.Accepted]
+	}
+	return append(t, counter{"dns_parts", parts}, counter{"dns_replaced", st.Replaced})
+}
