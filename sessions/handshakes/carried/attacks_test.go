@@ -288,6 +288,32 @@ func TestHolderOfASecret(t *testing.T) {
 	}
 }
 
+// TestEndedFirst: exchanges that have ended give way before those that have not, also those
+// of another class, which are newer.
+func TestEndedFirst(t *testing.T) {
+	o := newOperation(t, "ssh-alice", exchange.NATAware, false)
+	h := newHarness(t, func(c *Config) { c.Slots = 512 }, o)
+	waits := h.client(o, carrier.Request4, 1)
+	a := waits.answer()
+	for x := range carrier.Exchange(700) {
+		h.now = h.now.Add(30 * time.Millisecond)
+		if x < 200 {
+			h.client(o, carrier.Request4, x+100).ask()
+			continue
+		}
+		c := h.client(o, carrier.RequestConnection, x+100)
+		c.ask()
+		c.respond([]byte("wrong"))
+	}
+	if h.now.Sub(start) >= ExchangeTime || h.storage.free != nil {
+		t.Fatal("the table is not full, or the exchange has expired")
+	}
+	waits.respond(a.Response)
+	if len(h.proofs) != 1 || h.Stats()[Evicted] != 0 {
+		t.Errorf("%d proofs, %v", len(h.proofs), h.Stats())
+	}
+}
+
 // TestReserve: an address that has proved an operation gets challenges while strangers
 // use up the rate; a stranger's address gets none.
 func TestReserve(t *testing.T) {

@@ -1,7 +1,7 @@
 package carried
 
 import (
-	"net/netip"
+	"slices"
 	"time"
 
 	"sallyport/verify/challenge/carrier"
@@ -19,6 +19,7 @@ type operation struct {
 type catalog struct {
 	operations *exchange.Operations
 	byID       map[string]*operation
+	rests      [2][]int  // of IPv4, IPv6: the sizes that a request has beside its ID
 	masks      [][]byte  // that requests can have; one that is nil: none
 	since      time.Time // masks are right from here on
 	until      time.Time // and before here; zero: always
@@ -26,6 +27,13 @@ type catalog struct {
 
 func newCatalog(o *exchange.Operations, byID map[string]*operation, wall time.Time) *catalog {
 	c := &catalog{operations: o, byID: byID, since: wall}
+	for _, op := range byID {
+		for family := range c.rests {
+			if n := op.RequestSize(family == 1) - len(op.ID()); !slices.Contains(c.rests[family], n) {
+				c.rests[family] = append(c.rests[family], n)
+			}
+		}
+	}
 	c.masks, c.until = o.Masks(wall)
 	return c
 }
@@ -41,13 +49,12 @@ func (c *catalog) turned(wall time.Time) *catalog {
 // find returns the operation of a request, and the parsed request. No ID is the beginning
 // of another, so a message is of one operation at most.
 func (c *catalog) find(m *carrier.Message) (*operation, exchange.Request, bool) {
-	b, v6 := m.Bytes(), m.Kind != carrier.Request4
+	b, v6, rests := m.Bytes(), m.Kind != carrier.Request4, c.rests[1]
+	if !v6 {
+		rests = c.rests[0]
+	}
 	if len(b) < exchange.MinID || len(b) > exchange.MaxRequest {
 		return nil, exchange.Request{}, false
-	}
-	rests := [...]int{0, netip.IPv4Unspecified().BitLen() / 8, exchange.NonceSize}
-	if v6 {
-		rests[1] = netip.IPv6Unspecified().BitLen() / 8
 	}
 	var buffer [exchange.MaxRequest]byte
 	request := buffer[:len(b)]
@@ -56,7 +63,7 @@ func (c *catalog) find(m *carrier.Message) (*operation, exchange.Request, bool) 
 		for i := range mask[:min(len(mask), len(b))] {
 			request[i] ^= mask[i]
 		}
-		for _, rest := range rests { // of the three algorithms
+		for _, rest := range rests {
 			n := len(b) - rest
 			if n < exchange.MinID || n > exchange.MaxID {
 				continue

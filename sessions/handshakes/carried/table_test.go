@@ -46,6 +46,9 @@ func TestExchange(t *testing.T) {
 					if _, ok := h.Take(x, answer.Ticket, h.now); ok {
 						t.Error("a ticket is taken twice")
 					}
+					if _, ok := h.Take(x, [exchange.TicketSize]byte{}, h.now); ok {
+						t.Error("no ticket, of an exchange whose ticket was taken")
+					}
 					c.respond(answer.Response)
 					if len(h.proofs) != 1 {
 						t.Error("a response that arrives again proves again")
