@@ -19,11 +19,15 @@ const (
 )
 
 // Command is the request of an authenticated operation to one service, for one
-// address.
+// address, or for a connection from any.
 type Command struct {
 	Service access.ServiceID
 	Grant   sessions.Grant // the client and address of the lease
-	Action  Action
+	// AnyAddress is that the exchange is for a connection: Grant has no address, and
+	// the lease admits every one. Only a service whose connections prove themselves
+	// opens so, or a random port, which the first connection uses up.
+	AnyAddress bool
+	Action     Action
 	// For is, of Open, how long from now on the service is open, at most
 	// OpenMax; a longer lease stays as it is. 0: as after a knock.
 	For time.Duration
@@ -62,7 +66,7 @@ func (s *Service) Execute(c Command) error {
 	case s.closed:
 		return ErrClosed
 	case c.Action == Close:
-		s.closeLease(c.Grant)
+		s.closeLease(c)
 		return nil
 	case c.Port != 0:
 		return s.openPort(c)
@@ -73,15 +77,17 @@ func (s *Service) Execute(c Command) error {
 }
 
 func (c Command) request(s *Service) *request {
-	return &request{service: s, grant: c.Grant, fixed: c.For, keeps: c.UntilClosed, label: c.Operation}
+	return &request{service: s, grant: c.Grant, any: c.AnyAddress, fixed: c.For, keeps: c.UntilClosed, label: c.Operation}
 }
 
 func (c Command) validate() error {
 	switch {
 	case c.Action > Close:
 		return fmt.Errorf("gate: unknown action %d", c.Action)
-	case !c.Grant.Address.IsValid():
+	case !c.Grant.Address.IsValid() && !c.AnyAddress:
 		return errors.New("gate: a command requires an address")
+	case c.Grant.Address.IsValid() && c.AnyAddress:
+		return errors.New("gate: a command for any address cannot have an address")
 	case c.UntilClosed && (c.Action != Open || c.For != 0 || c.Port != 0):
 		return errors.New("gate: only a command to open the service's own port, without a time, can be until closed")
 	case c.For < 0:
@@ -92,10 +98,18 @@ func (c Command) validate() error {
 	return nil
 }
 
+// sourceOf returns the addresses that a command is for.
+func (s *Service) sourceOf(c Command) access.Peer {
+	if c.AnyAddress {
+		return access.AnyAddress
+	}
+	return access.PeerIn(c.Grant.Address, s.prefixLen4, s.prefixLen6)
+}
+
 // closeLease ends a client's lease and random ports at an address, as if their
-// time had ended.
-func (s *Service) closeLease(g sessions.Grant) {
-	if gone := s.removeLeases(g); len(gone) > 0 {
+// time had ended. Those for any address are others.
+func (s *Service) closeLease(c Command) {
+	if gone := s.removeLeases(c); len(gone) > 0 {
 		s.revokePeers(peersOf(gone), s.terms.Cut, false)
 		s.cutProved(gone, s.terms.Cut)
 		s.logEnded(gone, Requested)
@@ -104,10 +118,10 @@ func (s *Service) closeLease(g sessions.Grant) {
 
 // removeLeases is the part of closeLease that does not involve the enforcers. It
 // returns the leases that have ended.
-func (s *Service) removeLeases(g sessions.Grant) (gone []ended) {
-	peer := access.PeerIn(g.Address, s.prefixLen4, s.prefixLen6)
-	s.endPorts(func(p *openPort) bool { return p.client == g.Identifier && p.peer == peer }, s.terms.Cut, Requested)
-	if gone = s.leases.RemoveFrom(g.Identifier, peer); len(gone) > 0 {
+func (s *Service) removeLeases(c Command) (gone []ended) {
+	id, peer := c.Grant.Identifier, s.sourceOf(c)
+	s.endPorts(func(p *openPort) bool { return p.client == id && p.peer == peer }, s.terms.Cut, Requested)
+	if gone = s.leases.RemoveFrom(id, peer); len(gone) > 0 {
 		s.shortened = true
 	}
 	return gone

@@ -75,7 +75,7 @@ func (b *batch) close(s *Services) {
 	gone := map[*Service][]ended{}
 	b.each(s, func(c Command, service *Service) error {
 		if c.Action == Close {
-			if over := service.removeLeases(c.Grant); len(over) > 0 {
+			if over := service.removeLeases(c); len(over) > 0 {
 				peers[service] = append(peers[service], peersOf(over)...)
 				gone[service] = append(gone[service], over...)
 			}

@@ -82,7 +82,10 @@
 // firewall redirects the connections of admitted peers to it, and its Handler, a Proxy,
 // connects to the program. A lease opens the enforcer first, and then the redirect.
 //
-// A random port is for one peer and the time of its command; the kernel filters it
+// A lease may be for any address, if the connections of its service prove themselves
+// (anyaddress.go): that of an exchange whose messages came through a resolver or a proxy.
+//
+// A random port is for one peer, or for any, and the time of its command; the kernel filters it
 // like the service's own port. The server closes it before it serves the first
 // byte of its connection; a second connection is refused. The connection belongs
 // to the command: it ends, or continues after the command's time, by the service's

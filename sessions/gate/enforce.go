@@ -35,7 +35,7 @@ func (st *step) change(until time.Time, cut bool) access.Change {
 		return c
 	}
 	if !until.IsZero() {
-		c.LeaseOwners = st.service.leases.leaseOwners(st.peer)
+		c.LeaseOwners = st.service.leases.leaseOwners(st.peer, st.service.anyone)
 	}
 	return c
 }

@@ -23,7 +23,10 @@ var errNoISN = errors.New("the grant has no initial sequence number")
 // peerOf returns the peer that a grant admits; an invalid one, if the grant has no
 // address, or lacks the number that the service requires, or its drawn port cannot be
 // opened.
-func (s *Service) peerOf(g sessions.Grant) (access.Peer, error) {
+func (s *Service) peerOf(g sessions.Grant, any bool) (access.Peer, error) {
+	if any {
+		return access.AnyAddress, s.opensToAny()
+	}
 	p := access.PeerIn(g.Address, s.prefixLen4, s.prefixLen6)
 	switch {
 	case !p.IsValid():

@@ -113,7 +113,7 @@ func (s *Service) renew(now time.Time) {
 	}
 	requests := make([]*request, len(due))
 	for i, le := range due {
-		requests[i] = &request{service: s, grant: grantOf(le), renews: true}
+		requests[i] = &request{service: s, grant: grantOf(le), any: le.peer == access.AnyAddress, renews: true}
 	}
 	open(s.enforcers, requests)
 	failed := 0

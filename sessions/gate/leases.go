@@ -172,13 +172,16 @@ func (l *Leases) Latest(p access.Peer) (until time.Time) {
 }
 
 // leaseOwners returns the clients whose leases admit a peer; one entry more
-// than access.MaxLeaseOwners means that there may be further ones. All leases
-// admit anyone.
-func (l *Leases) leaseOwners(p access.Peer) *access.LeaseOwners {
+// than access.MaxLeaseOwners means that there may be further ones. Those for any
+// address admit anyone; all of them, if the service is open to anyone.
+func (l *Leases) leaseOwners(p access.Peer, anyone bool) *access.LeaseOwners {
 	var owners access.LeaseOwners
 	of := l.byPeer[p]
-	if p.IsAnyone() {
+	switch {
+	case p.IsAnyone() && anyone:
 		of = l.byEnd
+	case p.IsAnyone():
+		of = l.byPeer[access.AnyAddress]
 	}
 	for _, le := range of {
 		if len(owners) > access.MaxLeaseOwners {

@@ -14,7 +14,7 @@ type Lease struct {
 	Service   string
 	Client    wire.Identifier
 	Peer      access.Peer
-	Address   netip.Addr // of the last grant
+	Address   netip.Addr // of the last grant; zero: Peer is access.AnyAddress
 	Operation string     // that keeps it, or has granted it last; empty: knocks did
 	Since     time.Time  // by clock.Boot
 	Until     time.Time  // by clock.Boot; of a kept lease the time of its next renewal
@@ -109,5 +109,8 @@ func (s *Service) endLeases(matches func(Lease) bool, cut bool, reason EndReason
 
 // grantOf returns a grant for the peer of a lease.
 func grantOf(le ended) sessions.Grant {
+	if le.peer == access.AnyAddress {
+		return sessions.Grant{Identifier: le.client}
+	}
 	return sessions.Grant{Identifier: le.client, Address: le.peer.Prefix.Addr().WithZone(le.peer.Zone)}
 }

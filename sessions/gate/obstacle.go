@@ -128,7 +128,7 @@ func (s *Service) excludeLeases() {
 // admitted returns the peers that the leases admit.
 func (s *Service) admitted() (peers []access.Peer) {
 	if s.knockers {
-		peers = s.leases.Peers()
+		peers = s.peersOf(false)
 	}
 	if s.anyone && !s.leases.Last().IsZero() {
 		peers = append(peers, access.Anyone4, access.Anyone6)

@@ -11,6 +11,7 @@ import (
 // request is a grant at one service.
 type request struct {
 	grant sessions.Grant
+	any   bool          // the lease is for any address, and the grant has none
 	fixed time.Duration // how long the lease lasts from now on; 0: by the policy
 	label string        // the operation; empty: knocks
 	keeps bool          // the lease becomes a kept one
@@ -89,7 +90,7 @@ func (b *grantBatch) plan(r *request) {
 	}
 	now := s.clock.Boot()
 	id := r.grant.Identifier
-	peer, err := s.peerOf(r.grant)
+	peer, err := s.peerOf(r.grant, r.any)
 	if err != nil {
 		r.err = fmt.Errorf("open %s: %w", s.Name, err)
 		return
@@ -124,7 +125,7 @@ func (b *grantBatch) plan(r *request) {
 		}
 		for _, p := range s.admits(other) {
 			st := b.step(s, p)
-			st.cut, st.soon = s.terms.Cut, true
+			st.cut, st.soon = s.terms.Cut && other != access.AnyAddress, true
 		}
 	}
 	undo, undoKeep := s.leases.add(id, peer, now, fixed, pending), func() {}

@@ -60,7 +60,7 @@ func (s *Service) commandDone(le *lease, err error) {
 	if err != nil {
 		le.commands = nil // which know that
 		s.leases.Remove(le.client, le.peer)
-		s.log.Error("opening command failed", "service", s.Name, "client", le.client, "address", le.address, "error", err)
+		s.log.Error("opening command failed", "service", s.Name, "client", le.client, "address", access.AddressText(le.address), "error", err)
 		s.logEnded([]ended{endedOf(le)}, openFailed)
 		return
 	}

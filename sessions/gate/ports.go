@@ -36,7 +36,7 @@ var (
 type PortOpener interface {
 	access.Enforcer
 	// OpenPort binds a port of the enforcer's host. The first connection, or
-	// flow, that comes from the peer until a time of clock.Boot reaches the
+	// flow, that comes from the peer, which may be access.AnyAddress, until a time of clock.Boot reaches the
 	// service; it is the port's only one. If OpenPort fails, for example with
 	// ErrPortTaken, nothing is bound.
 	OpenPort(port uint16, p access.Peer, until time.Time) (RandomPort, error)

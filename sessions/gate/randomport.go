@@ -24,7 +24,7 @@ func (s *Service) openPort(c Command) error {
 // openWay opens a random port, or lets in a tunnel, which is like one: open does so.
 func (s *Service) openWay(c Command, open func(access.Peer, time.Time) (RandomPort, error)) error {
 	o := &openPort{
-		client: c.Grant.Identifier, peer: access.PeerIn(c.Grant.Address, s.prefixLen4, s.prefixLen6),
+		client: c.Grant.Identifier, peer: s.sourceOf(c),
 		number: c.Port, address: c.Grant.Address, pending: s.commands != nil,
 	}
 	lasts := min(cmp.Or(c.For, s.terms.OpenFor), s.terms.OpenMax)
@@ -70,10 +70,10 @@ func (o *openPort) way() string {
 func (s *Service) logWaiting(o *openPort) {
 	reason := o.waits(s.portObstacle())
 	if o.number == 0 {
-		s.log.Info("tunnel waits", "service", s.Name, "client", o.client, "address", o.address, "reason", reason)
+		s.log.Info("tunnel waits", "service", s.Name, "client", o.client, "address", access.AddressText(o.address), "reason", reason)
 		return
 	}
-	s.log.Info("random port waits", "service", s.Name, "client", o.client, "address", o.address, "port", o.number, "reason", reason)
+	s.log.Info("random port waits", "service", s.Name, "client", o.client, "address", access.AddressText(o.address), "port", o.number, "reason", reason)
 }
 
 // waits returns why a port does not admit its peer yet.
@@ -112,7 +112,7 @@ func (s *Service) portCommandDone(o *openPort, err error) {
 		return
 	}
 	o.commands = nil // which know that
-	s.log.Error("opening command failed", "service", s.Name, "client", o.client, "address", o.address, "port", o.number, "error", err)
+	s.log.Error("opening command failed", "service", s.Name, "client", o.client, "address", access.AddressText(o.address), "port", o.number, "error", err)
 	s.endPorts(func(p *openPort) bool { return p == o }, true, openFailed)
 	s.wakeRun()
 }
@@ -152,7 +152,7 @@ func (s *Service) updatePort(o *openPort) {
 		err = a.Admit(admitted, until)
 	}
 	if err != nil {
-		s.log.Error("failed to open or close a random port", "service", s.Name, "client", o.client, "address", o.address, "port", o.number, "error", err)
+		s.log.Error("failed to open or close a random port", "service", s.Name, "client", o.client, "address", access.AddressText(o.address), "port", o.number, "error", err)
 		o.End(true)
 		o.ended = true
 		o.finish(openFailed)
@@ -167,10 +167,10 @@ func (s *Service) updatePort(o *openPort) {
 func (s *Service) logPort(o *openPort) {
 	o.took = true
 	if o.number == 0 {
-		s.log.Info("opened through a tunnel", "service", s.Name, "client", o.client, "address", o.address,
+		s.log.Info("opened through a tunnel", "service", s.Name, "client", o.client, "address", access.AddressText(o.address),
 			"for", o.until.Sub(s.clock.Boot()).Round(time.Second))
 		return
 	}
-	s.log.Info("opened through a random port", "service", s.Name, "client", o.client, "address", o.address,
+	s.log.Info("opened through a random port", "service", s.Name, "client", o.client, "address", access.AddressText(o.address),
 		"port", o.number, "for", o.until.Sub(s.clock.Boot()).Round(time.Second))
 }

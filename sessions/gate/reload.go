@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"sallyport/sessions/gate/access"
@@ -27,14 +28,14 @@ func (s *Service) prepare(t LeasePolicy) error {
 	s.prepared = s.clock.Boot()
 	var steps []*step
 	for _, p := range added {
-		if until := s.until(p); !until.IsZero() {
-			steps = append(steps, &step{service: s, peer: p, after: until})
+		if until := s.untilOf(p, t.Anyone); !until.IsZero() {
+			steps = append(steps, &step{service: s, peer: p, before: s.until(p), after: until})
 		}
 	}
 	enforce(s.enforcers, steps)
 	for _, st := range steps {
 		if st.err != nil {
-			s.evict(added, s.prepared)
+			s.leave(t.Anyone, s.prepared)
 			return fmt.Errorf("change open_to of the service %s: %w", s.Name, st.err)
 		}
 	}
@@ -56,7 +57,7 @@ func (s *Service) commit(t LeasePolicy, stays func(wire.Identifier) bool, why fu
 	s.leases.SetTerms(t.OpenFor, t.OpenMax, t.Addresses)
 	s.revokeExcept(stays, false, why)
 	if anyone != t.Anyone {
-		s.evict(s.peersOf(anyone), time.Time{})
+		s.leave(anyone, time.Time{})
 	}
 	s.setAudience()
 }
@@ -67,7 +68,7 @@ func (s *Service) abort() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.knockers && s.anyone {
-		s.evict(s.peersOf(!s.terms.Anyone), s.prepared)
+		s.leave(!s.terms.Anyone, s.prepared)
 	}
 	s.setAudience()
 }
@@ -85,15 +86,25 @@ func (s *Service) peersOf(anyone bool) []access.Peer {
 	if anyone {
 		return []access.Peer{access.Anyone4, access.Anyone6}
 	}
-	return s.leases.Peers()
+	var peers []access.Peer
+	for _, p := range s.leases.Peers() {
+		peers = append(peers, p.Admitted()...)
+	}
+	return peers
 }
 
-// evict removes peers, even if leases admit them, and cuts their connections
-// since a time, except those that another lease admits.
-func (s *Service) evict(peers []access.Peer, since time.Time) {
-	steps := make([]*step, len(peers))
-	for i, p := range peers {
-		steps[i] = &step{service: s, peer: p, ends: true, cut: true, since: since}
+// leave removes the peers that leases to anyone, or those that are not, admit, even if
+// leases admit them, and cuts their connections since a time, except those that another
+// lease admits. Peers that the leases of the other kind admit too stay as long as these.
+func (s *Service) leave(anyone bool, since time.Time) {
+	stay := s.peersOf(!anyone)
+	var steps []*step
+	for _, p := range s.peersOf(anyone) {
+		st := &step{service: s, peer: p, ends: true, cut: true, since: since}
+		if slices.Contains(stay, p) {
+			st.after = s.untilOf(p, !anyone)
+		}
+		steps = append(steps, st)
 	}
 	applyRevocations(s.enforcers, steps)
 }

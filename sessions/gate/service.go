@@ -171,7 +171,7 @@ func (s *Service) Open(g sessions.Grant) error { return s.Execute(Command{Grant:
 // admits returns the peers that a lease for a peer admits.
 func (s *Service) admits(p access.Peer) (peers []access.Peer) {
 	if s.knockers {
-		peers = append(peers, p)
+		peers = append(peers, p.Admitted()...)
 	}
 	if s.anyone {
 		peers = append(peers, access.Anyone4, access.Anyone6)
@@ -181,9 +181,15 @@ func (s *Service) admits(p access.Peer) (peers []access.Peer) {
 
 // until returns until when the leases admit a peer. Several clients may have a
 // lease for it.
-func (s *Service) until(p access.Peer) time.Time {
-	if p.IsAnyone() {
+func (s *Service) until(p access.Peer) time.Time { return s.untilOf(p, s.anyone) }
+
+// untilOf is until, for leases that admit anyone or not.
+func (s *Service) untilOf(p access.Peer, anyone bool) time.Time {
+	switch {
+	case p.IsAnyone() && anyone:
 		return s.leases.Last()
+	case p.IsAnyone():
+		return s.leases.Latest(access.AnyAddress)
 	}
 	return s.leases.Latest(p)
 }
@@ -255,7 +261,11 @@ func (s *Service) revocationSteps(peers []access.Peer, cut, revoked bool) (steps
 	for _, p := range peers {
 		if (s.knockers || revoked) && !seen[p] { // even if open to anyone: the client connected from there
 			seen[p] = true
-			add(p)
+			if p != access.AnyAddress {
+				add(p)
+			} else if !s.anyone { // otherwise they follow
+				steps = append(steps, s.anyAddressSteps()...)
+			}
 		}
 	}
 	if last := s.leases.Last(); s.anyone && (s.shortened || !last.Equal(s.anyoneUntil)) {

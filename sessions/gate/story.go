@@ -34,7 +34,7 @@ func peersOf(all []ended) (peers []access.Peer) {
 // logGranted logs a granted lease. If it is in effect, it also reports it.
 func (r *request) logGranted(le *lease) {
 	s := r.service
-	log := s.leaseLog(le.client, le.address, le.peer)
+	log := s.leaseLog(le.client, access.AddressText(le.address), le.peer)
 	switch err := s.obstacle(); {
 	case le.pending && r.begins != nil:
 		log.Info("lease waits for its opening command")
@@ -65,13 +65,13 @@ func (r *request) logBegun() {
 		s.logOpened(r.grant, r.peer, r.until)
 	case r.until.After(r.before):
 		left := r.until.Sub(s.clock.Boot())
-		s.leaseLog(r.grant.Identifier, r.grant.Address, r.peer).Info("extended",
+		s.leaseLog(r.grant.Identifier, access.AddressText(r.grant.Address), r.peer).Info("extended",
 			"for", left.Round(time.Second), "until", s.wall(r.until).UTC().Format(time.RFC3339))
 	}
 }
 
 // leaseLog returns a log for the lines of a lease: with the drawn port, if it has one.
-func (s *Service) leaseLog(client wire.Identifier, address any, p access.Peer) *slog.Logger {
+func (s *Service) leaseLog(client wire.Identifier, address string, p access.Peer) *slog.Logger {
 	log := s.log.With("service", s.Name, "client", client, "address", address)
 	if p.Port != 0 {
 		log = log.With("port", p.Port)
@@ -81,7 +81,7 @@ func (s *Service) leaseLog(client wire.Identifier, address any, p access.Peer) *
 
 // logOpened logs a lease that takes effect; until is zero for one that has no end.
 func (s *Service) logOpened(g sessions.Grant, p access.Peer, until time.Time) {
-	log := s.leaseLog(g.Identifier, g.Address, p)
+	log := s.leaseLog(g.Identifier, access.AddressText(g.Address), p)
 	if until.IsZero() {
 		log.Info("opened", "until", "closed")
 		return

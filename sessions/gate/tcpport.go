@@ -14,7 +14,7 @@ import (
 type tcpPort struct {
 	net.Listener
 	tcp      *TCP
-	admitted access.Set // the one peer
+	admitted access.Set // the one peer, or any
 	conn     *conn      // nil: no connection has come
 }
 
@@ -74,7 +74,9 @@ func (p *tcpPort) Admit(peer access.Peer, until time.Time) error {
 // put admits a peer, and no other.
 func (p *tcpPort) put(peer access.Peer, until time.Time) error {
 	p.admitted.Clear()
-	p.admitted.Put(peer, until)
+	for _, admitted := range peer.Admitted() {
+		p.admitted.Put(admitted, until)
+	}
 	socket, ok := p.Listener.(syscall.Conn)
 	if !ok {
 		return nil

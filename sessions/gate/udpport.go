@@ -17,7 +17,7 @@ type udpPort struct {
 	now  func() time.Time
 
 	mu       sync.Mutex // locked last, even while the relay holds its lock
-	admitted access.Set // the one peer; empty: none
+	admitted access.Set // the one peer, or any; empty: none
 	state    PortState
 }
 
@@ -54,7 +54,9 @@ func (p *udpPort) Admit(peer access.Peer, until time.Time) error {
 		return nil
 	}
 	p.admitted.Clear()
-	p.admitted.Put(peer, until)
+	for _, admitted := range peer.Admitted() {
+		p.admitted.Put(admitted, until)
+	}
 	return new(filterState).apply(p.conn, 1, func() sockfilter.Set { return filterSet(&p.admitted) })
 }
 

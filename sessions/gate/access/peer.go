@@ -45,6 +45,20 @@ var (
 	Anyone6 = Peer{Prefix: netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 )
 
+// AnyAddress is the peer of a lease that admits every address: one of an exchange that is
+// for a connection, and not for an address. No enforcer gets it: see Admitted. It is not
+// valid, so that an enforcer that gets it all the same admits nothing.
+var AnyAddress = Peer{Prefix: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Zone: "any"}
+
+// Admitted returns the peers that enforcers admit for a lease of the peer: those of both
+// families for AnyAddress, and otherwise the peer itself.
+func (p Peer) Admitted() []Peer {
+	if p == AnyAddress {
+		return []Peer{Anyone4, Anyone6}
+	}
+	return []Peer{p}
+}
+
 // PeerOf is PeerIn for one address of IPv4.
 func PeerOf(a netip.Addr, prefixLen6 int) Peer { return PeerIn(a, PrefixHost4, prefixLen6) }
 
@@ -81,6 +95,9 @@ func (p Peer) Lengths() (prefixLen4, prefixLen6 int) {
 // Has reports whether an address belongs to the peer.
 func (p Peer) Has(a netip.Addr) bool {
 	a = a.Unmap()
+	if p == AnyAddress {
+		return a.IsValid()
+	}
 	return p.Prefix.Contains(a.WithZone("")) && (p.Zone == a.Zone() || p.IsAnyone() || !a.IsLinkLocalUnicast())
 }
 
@@ -122,9 +139,24 @@ func (p Peer) IsValid() bool {
 // IsAnyone reports whether the peer is every address of a family.
 func (p Peer) IsAnyone() bool { return p == Anyone4 || p == Anyone6 }
 
+// anyAddress is the text of AnyAddress.
+const anyAddress = "any address"
+
+// AddressText returns an address as the log and lists show it, and the text of AnyAddress
+// for the zero Addr.
+func AddressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return anyAddress
+	}
+	return a.String()
+}
+
 // String returns the prefix, with the zone if there is one. It omits the sequence
 // number, which is secret.
 func (p Peer) String() string {
+	if p == AnyAddress {
+		return anyAddress
+	}
 	if p.Zone != "" {
 		return fmt.Sprintf("%s%%%s", p.Prefix, p.Zone)
 	}

@@ -344,6 +344,7 @@ func TestPolicy(t *testing.T) {
 		Taken: []access.Ports{{First: 51820, Last: 51820}, {First: 60000, Last: 61000}},
 	}
 	p.Services = append(p.Services, Service{ID: access.ID("carrier"), Name: "carrier", OpenMax: time.Hour, PrefixLen6: 128, PrefixLen4: 20})
+	p.Services = append(p.Services, Service{ID: access.ID("proves"), Name: "proves", OpenMax: time.Hour, PrefixLen6: 64, AnyAddress: true})
 	part := func(bits int) access.Peer { return access.PeerIn(netip.MustParseAddr("192.0.2.1"), bits, 128) }
 	if err := p.validate(); err != nil {
 		t.Fatal(err)
@@ -378,6 +379,12 @@ func TestPolicy(t *testing.T) {
 		{access.Change{Service: access.ID("carrier"), Until: soon, Peer: peer("2001:db8::1")}, ""},
 		{access.Change{Service: access.ID("carrier"), Until: soon, Peer: part(19)}, "opens to 20 bits of an IPv4 address"},
 		{access.Change{Service: access.ID("carrier"), Until: soon, Peer: knocker}, "opens to 20 bits of an IPv4 address"},
+		{access.Change{Service: access.ID("proves"), Until: soon, Peer: access.Anyone4}, ""},
+		{access.Change{Service: access.ID("proves"), Until: soon, Peer: access.Anyone6}, ""},
+		{access.Change{Service: access.ID("proves"), Until: soon, Peer: knocker}, ""},
+		{access.Change{Service: access.ID("proves"), Until: soon, Peer: access.AnyAddress}, "opens to 32 bits"},
+		{access.Change{Service: access.ID("proves"), Until: soon, Peer: peer("2001:db8::1")}, "and 64 of IPv6"},
+		{access.Change{Service: access.ID("proves"), Until: epoch.Add(time.Hour + 1), Peer: access.Anyone4}, "at most"},
 		{access.Change{Service: ssh, Until: soon, Peer: peer("::")}, "expected the address of a client"},
 		{access.Change{Service: ssh, Until: soon, Peer: peer("224.0.0.1")}, "expected the address of a client"},
 		{access.Change{Service: ssh, Peer: knocker}, ""},

@@ -17,12 +17,15 @@ import (
 
 // Service limits the requests for a service.
 type Service struct {
-	ID         access.ServiceID
-	Name       string
-	OpenMax    time.Duration // the longest time
-	Anyone     bool          // open to anyone, and to no single peer
-	PrefixLen4 int           `json:",omitempty"` // number of bits of an IPv4 address that a grant admits; 0: 32
-	PrefixLen6 int           // the same of an IPv6 address
+	ID      access.ServiceID
+	Name    string
+	OpenMax time.Duration // the longest time
+	Anyone  bool          // open to anyone, and to no single peer
+	// AnyAddress: a grant may be for single peers or for anyone, because the server requires
+	// each connection to prove itself.
+	AnyAddress bool `json:",omitempty"`
+	PrefixLen4 int  `json:",omitempty"` // number of bits of an IPv4 address that a grant admits; 0: 32
+	PrefixLen6 int  // the same of an IPv6 address
 	// RequireISN: each grant has an initial sequence number. Without it, none has.
 	RequireISN bool `json:",omitempty"`
 	// Drawn are the ports that may be drawn for a service whose port rotates: each
@@ -79,7 +82,7 @@ func (p Policy) checkChange(c access.Change, now time.Time) error {
 		return fmt.Errorf("expected the address of a client, got %s", a)
 	case left <= 0 || left > s.OpenMax:
 		return fmt.Errorf("service %s may open for at most %s, got %s", s.Name, s.OpenMax, left)
-	case s.Anyone != c.Peer.IsAnyone():
+	case s.Anyone != c.Peer.IsAnyone() && !(s.AnyAddress && c.Peer.IsAnyone()):
 		return fmt.Errorf("the configuration does not open the service %s to %s", s.Name, c.Peer)
 	case s.RequireISN != (c.Peer.ISN != 0):
 		return fmt.Errorf("service %s opens only to a grant with an initial sequence number: %t", s.Name, s.RequireISN)
@@ -87,7 +90,7 @@ func (p Policy) checkChange(c access.Change, now time.Time) error {
 		return fmt.Errorf("service %s has a fixed port, got the drawn port %d", s.Name, c.Peer.Port)
 	case len(s.Drawn) > 0 && !access.AnyHas(s.Drawn, c.Peer.Port):
 		return fmt.Errorf("service %s opens only ports that may be drawn for it, got %d", s.Name, c.Peer.Port)
-	case !s.Anyone && c.Peer.Source() != access.PeerIn(a, s.PrefixLen4, s.PrefixLen6):
+	case !c.Peer.IsAnyone() && c.Peer.Source() != access.PeerIn(a, s.PrefixLen4, s.PrefixLen6):
 		return fmt.Errorf("service %s opens to %d bits of an IPv4 address, and %d of IPv6, got %s",
 			s.Name, cmp.Or(s.PrefixLen4, access.PrefixHost4), s.PrefixLen6, c.Peer)
 	}
@@ -142,6 +145,9 @@ func (p Policy) validate() error {
 	for i, s := range p.Services {
 		if s.RequireISN && (s.Anyone || s.PrefixLen6 != access.PrefixHost || cmp.Or(s.PrefixLen4, access.PrefixHost4) != access.PrefixHost4) {
 			return fmt.Errorf("service %s: an initial sequence number is for one address", s.Name)
+		}
+		if s.AnyAddress && (s.RequireISN || len(s.Drawn) > 0) {
+			return fmt.Errorf("service %s: a grant for any address has no initial sequence number and no drawn port", s.Name)
 		}
 		if (s.RequireISN || s.Anyone) && len(s.Drawn) > 0 {
 			return fmt.Errorf("service %s: a drawn port is for one client, without an initial sequence number", s.Name)
