@@ -76,7 +76,7 @@ func (c *Config) Policy() holder.Policy {
 		s := &c.Services[i]
 		p.Services = append(p.Services, holder.Service{
 			ID: s.ID(), Name: s.Name, OpenMax: s.Policy.OpenMax, Anyone: s.Policy.Anyone, PrefixLen4: s.guardedPrefix4(), PrefixLen6: s.PrefixLen6,
-			RequireISN: s.RequireISN, Drawn: s.drawnRanges(),
+			RequireISN: s.RequireISN, Drawn: s.drawnRanges(), AnyAddress: s.Proves && !s.Rotates() && len(c.CarrierListeners()) > 0,
 		})
 	}
 	if c.Challenge != nil && c.Challenge.Answers != nil {

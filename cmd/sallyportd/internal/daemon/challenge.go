@@ -267,8 +267,8 @@ func (c *challenger) executeProofs(all []proof) {
 		if !ok || o.protocol != p.Operation() || !o.allows(p.from, c.wall()) {
 			continue // the operation was removed, or its client has expired, meanwhile
 		}
-		if !p.from.IsValid() {
-			continue // for a connection: it leaves its ticket
+		if !p.from.IsValid() && !o.opensForConnections() {
+			continue // it leaves its ticket
 		}
 		commands = append(commands, o.command(p, c.wall()))
 	}
@@ -279,11 +279,11 @@ func (c *challenger) executeProofs(all []proof) {
 		o := commands[i]
 		switch {
 		case errors.Is(err, errNoUses):
-			c.log.Warn("operation refused; no uses left", "operation", o.operation, "address", o.Grant.Address)
+			c.log.Warn("operation refused; no uses left", "operation", o.operation, "address", access.AddressText(o.Grant.Address))
 		case err != nil:
-			c.log.Error("failed to execute an operation", "operation", o.operation, "address", o.Grant.Address, "error", err)
+			c.log.Error("failed to execute an operation", "operation", o.operation, "address", access.AddressText(o.Grant.Address), "error", err)
 		default:
-			attrs := []any{"operation", o.operation, "client", o.Grant.Identifier, "address", o.Grant.Address}
+			attrs := []any{"operation", o.operation, "client", o.Grant.Identifier, "address", access.AddressText(o.Grant.Address)}
 			if o.limit.uses > 0 {
 				attrs = append(attrs, "uses_left", c.uses.left(o.limit))
 			}
@@ -315,7 +315,7 @@ func (c *challenger) executeCounted(commands []command) []error {
 func (o operation) command(p proof, now time.Time) command {
 	do := command{service: o.Service, operation: o.ID, at: o.at(p.from), Command: gate.Command{
 		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from, ISN: p.ISN()}, For: o.OpenFor, Port: p.Port(),
-		UntilClosed: o.UntilClosed, Operation: o.ID,
+		UntilClosed: o.UntilClosed, Operation: o.ID, AnyAddress: !p.from.IsValid(),
 	}, limit: o.limit()}
 	if o.Close {
 		do.Action = gate.Close

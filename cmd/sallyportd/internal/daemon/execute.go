@@ -115,7 +115,8 @@ func (s *Server) admitCommands(commands []command, errs []error, untilClosed boo
 	var grants []sessions.Grant
 	var of []int
 	for i, o := range commands {
-		if o.Action == gate.Open && o.Port == 0 && o.UntilClosed == untilClosed {
+		// A lease for any address is of a service whose connections the server carries.
+		if o.Action == gate.Open && o.Port == 0 && !o.AnyAddress && o.UntilClosed == untilClosed {
 			grants, of = append(grants, o.Grant), append(of, i)
 		}
 	}

@@ -32,6 +32,11 @@ type operation struct {
 	expires              time.Time // its client; zero: it does not
 }
 
+// opensForConnections reports whether a proof for a connection, which has no address,
+// opens anything, or closes it: a service whose connections prove themselves, or a
+// random port.
+func (o operation) opensForConnections() bool { return o.proves || o.RandomPort }
+
 // allows reports whether an address may use the operation at now.
 func (o operation) allows(a netip.Addr, now time.Time) bool {
 	return o.Allows(a) && (o.expires.IsZero() || now.Before(o.expires))
@@ -128,8 +133,12 @@ func (o operation) leaseOwner(a netip.Addr) (id wire.Identifier) {
 	return id
 }
 
-// peerOf returns the peer that a lease of the service admits.
+// peerOf returns the peer that a lease of the service admits. The zero Addr is that of an
+// exchange for a connection.
 func (o operation) peerOf(a netip.Addr) access.Peer {
+	if !a.IsValid() {
+		return access.AnyAddress
+	}
 	return access.PeerIn(a, o.prefixLen4, o.prefixLen6)
 }
 
