@@ -6,11 +6,13 @@
 //	  -> Make   PBKDF2 of a passphrase -> AES-256-GCM of the plan
 //	       -> parts/page.html, with page.css, protocol.js, result.js, page.js in it
 //	Passphrase  80 random bits
+//	Load        a directory with pages that a server serves
+//	  -> Handler  each at a path of 130 random bits, around a site
 //
 // Without the passphrase, a page shows only the server's URL. All pages have the same
 // script, so its hash, which the page's content policy contains, is the same too. The
-// policy permits requests to the server only, and no other script. The package does no
-// I/O. Its functions are safe for concurrent use.
+// policy permits requests to the server only, and no other script. Only Load
+// does I/O. The functions are safe for concurrent use.
 //
 // The pictures of the guides are in pictures. From this directory, this makes them again,
 // and others:

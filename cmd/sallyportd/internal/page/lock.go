@@ -25,16 +25,11 @@ const (
 // Passphrase returns a random passphrase of 80 bits, in groups: xxxx-xxxx-xxxx-xxxx. The
 // page ignores case, spaces and hyphens.
 func Passphrase() string {
-	var b [passphraseSize]byte
-	rand.Read(b[:]) // never fails
-	var text strings.Builder
-	for i, c := range b {
-		if i > 0 && i%passphraseGroup == 0 {
-			text.WriteByte('-')
-		}
-		text.WriteByte(alphabet[c%byte(len(alphabet))])
+	text := random(passphraseSize)
+	for i := passphraseSize - passphraseGroup; i > 0; i -= passphraseGroup {
+		text = text[:i] + "-" + text[i:]
 	}
-	return text.String()
+	return text
 }
 
 // seal encrypts a plan for a passphrase, and binds it to the server. Salt and result are
