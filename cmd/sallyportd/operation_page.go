@@ -1,32 +1,36 @@
 package main
 
 import (
-	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
-	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/page"
-	"sallyport/verify/schedule"
 )
 
 // pageResult is the result of "operation page" for programs.
 type pageResult struct {
 	Operation  string   `json:"operation"`
 	File       string   `json:"page_file"`
+	URL        string   `json:"url,omitempty"` // at which the server serves it
 	Passphrase string   `json:"passphrase"`
+	Server     string   `json:"server,omitempty"` // as of clientResult, with --serve
 	Warnings   []string `json:"warnings,omitempty"`
 }
 
+// pageFlags are the flags of "operation page".
+type pageFlags struct {
+	config, server, url, out string
+	serve, asJSON            bool
+}
+
 func operationPageCommand(env cli.Env) *cobra.Command {
-	var path, server, url, out string
-	var asJSON bool
+	var f pageFlags
 	c := &cobra.Command{
 		Use:   "page ID",
 		Short: "Make a page with which a browser requests an operation",
@@ -34,123 +38,120 @@ func operationPageCommand(env cli.Env) *cobra.Command {
 
 The page is one HTML file, which needs no other. It contains the operation's secret,
 encrypted with a passphrase. The command makes the passphrase, and prints it once:
-give page and passphrase to their user by different ways.`,
-		Example: "  sallyportd operation page ssh-alice --https https://www.example.org --out alice.html",
+give page and passphrase to their user by different ways.
+
+With --serve, the server serves the page at a random path, of which only the user
+should know; the directory is "pages" in [[challenge.http]]. To end that, remove the
+file, and run "sallyportd reload".`,
+		Example: "  sallyportd operation page ssh-alice --out alice.html\n  sallyportd operation page ssh-alice --serve",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			if out == "" {
-				return cli.Misuse(cli.WithHint(errors.New("the page must be written to a file"), "give --out FILE"))
-			}
-			cfg, list, err := loadAll(path, config.Secrets)
-			if err != nil {
-				return cli.Misuse(err)
-			}
-			m, err := newProfileMaker(c.Context(), env, cfg, list, server)
-			if err != nil {
-				return cli.Misuse(err)
-			}
-			plan, err := m.page(args[0], url)
-			if err != nil {
-				return cli.Misuse(err)
-			}
-			r := pageResult{Operation: args[0], File: out, Passphrase: page.Passphrase()}
-			text, err := page.Make(plan, r.Passphrase)
-			if err != nil {
-				return cli.Misuse(explainPage(err))
-			}
-			_, r.Warnings = cfg.Usable(list.Rights(cfg.OperationClients(), env.Now()))
-			if err := createProfile(out, text, ""); err != nil {
-				return err
-			}
-			env.ProtectStdout()
-			if asJSON {
-				return env.Out().JSON(r)
-			}
-			for _, text := range r.Warnings {
-				env.Err().Warning(text, "")
-			}
-			if err := env.Out().Printf("Passphrase: %s\n", r.Passphrase); err != nil {
-				return err
-			}
-			return env.Err().Printf("The passphrase is printed only here. Give %s and the passphrase to their user by different ways.\n%s", out, expiryOfPage(env, plan))
-		},
+		RunE:    func(c *cobra.Command, args []string) error { return f.make(c.Context(), env, args[0]) },
 	}
-	c.Flags().StringVar(&url, "https", "", "the `URL` at which the server receives exchanges over HTTPS, such as https://www.example.org")
-	c.Flags().StringVar(&server, "server", "", "the host `name` or address by which people reach the service (default \"server\" of the configuration)")
-	c.Flags().StringVar(&out, "out", "", "write the page to a new `file`, which only this user can read")
-	cli.AddJSONFlag(c, &asJSON)
-	addConfigFlag(c, env, &path)
+	c.Flags().StringVar(&f.url, "https", "", "the `URL` at which the server receives exchanges (default that of [[challenge.http]])")
+	c.Flags().StringVar(&f.server, "server", "", "the host `name` or address by which people reach the service (default \"server\" of the configuration)")
+	c.Flags().StringVar(&f.out, "out", "", "write the page to a new `file`, which only this user can read")
+	c.Flags().BoolVar(&f.serve, "serve", false, "let the server serve the page, at a random path")
+	cli.AddJSONFlag(c, &f.asJSON)
+	addConfigFlag(c, env, &f.config)
 	return c
 }
 
-// page returns the plan of an operation's page.
-func (m profileMaker) page(id, url string) (p page.Plan, err error) {
-	i := slices.IndexFunc(m.cfg.Operations, func(o config.Operation) bool { return o.ID == id })
-	if i < 0 {
-		return p, noOperation(m.cfg, id)
+func (f pageFlags) make(ctx context.Context, env cli.Env, id string) error {
+	if (f.out == "") == !f.serve {
+		return cli.Misuse(cli.WithHint(errors.New("expected one of --out and --serve"), "--out FILE writes the page to a file, --serve lets the server serve it"))
 	}
-	o := m.cfg.Operations[i]
-	if url == "" {
-		return p, cli.WithHint(errors.New("the page must know where the server receives exchanges over HTTPS"), "give --https URL")
+	cfg, list, err := loadAll(f.config, config.Secrets)
+	if err != nil {
+		return cli.Misuse(err)
 	}
-	s := m.cfg.Service(o.Service)
-	if bind := s.ProfileBind(); !o.Close && !o.RandomPort && (s.RequireISN || s.Proves) {
-		return p, cli.WithHint(fmt.Errorf("service %s has bind = %q: a browser cannot make its connections", s.Name, bind),
-			"use the operation's profile, or an operation for another service")
+	m, err := newProfileMaker(ctx, env, cfg, list, f.server)
+	if err != nil {
+		return cli.Misuse(err)
 	}
-	p = page.Plan{
-		URL: url, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort, Close: o.Close,
-		Service: s.Name, Host: m.server, UDP: s.UDP, Scheme: s.Scheme(),
-		OpenFor: cmp.Or(o.OpenFor, s.Policy.OpenFor), Cut: s.Policy.Cut, Anyone: s.Policy.Anyone,
+	h, url, err := f.listener(cfg)
+	if err != nil {
+		return cli.Misuse(err)
 	}
-	p.Public4, p.Public6 = m.publicAddresses()
-	if m.cfg.Challenge.Plan.Hop != 0 {
-		key := schedule.HopKeyOf(m.cfg.PortSecret.Current)
-		p.Hop = &key
+	plan, err := m.page(id, url)
+	if err != nil {
+		return cli.Misuse(err)
 	}
-	if !o.RandomPort && !s.Rotates() && s.HasPort() {
-		p.Port = s.Port()
+	r := pageResult{Operation: id, File: f.out, Passphrase: page.Passphrase()}
+	text, err := page.Make(plan, r.Passphrase)
+	if err != nil {
+		return cli.Misuse(explainPage(err))
 	}
-	if o.UntilClosed || o.Close {
-		p.OpenFor = 0
+	_, r.Warnings = cfg.Usable(list.Rights(cfg.OperationClients(), env.Now()))
+	if f.serve {
+		name := page.Name()
+		r.File, r.URL = filepath.Join(h.Pages, name+page.Extension), url+"/"+name
 	}
-	i = slices.IndexFunc(m.list, func(c clients.Client) bool { return c.Identifier.String() == o.Client })
-	if i >= 0 {
-		p.Expires = m.list[i].Expires
+	if err := createProfile(r.File, text, ""); err != nil {
+		return err
 	}
-	return p, nil
+	running := false
+	if f.serve {
+		running, err = askServer(ctx, cfg, reloadAll(ctx))
+		if err != nil {
+			err = notReloaded("wrote the page "+r.File, err)
+		}
+		r.Server = serverState(running, err)
+	}
+	return errors.Join(f.print(env, cfg, plan, r, running), err)
 }
 
-// publicAddresses returns an address of each family as PID_B of exchanges over HTTP: those
-// of the configuration, or those of the server's name, or the server.
-func (m profileMaker) publicAddresses() (four, six netip.Addr) {
-	server, _ := netip.ParseAddr(m.server)
-	for _, a := range slices.Concat(m.cfg.PublicAddresses(), m.addresses.all, []netip.Addr{server.Unmap()}) {
-		switch {
-		case !a.IsValid():
-		case a.Is4() && !four.IsValid():
-			four = a
-		case a.Is6() && !six.IsValid():
-			six = a
+// print prints what was made. The passphrase is in no other place.
+func (f pageFlags) print(env cli.Env, cfg *config.Config, plan page.Plan, r pageResult, running bool) error {
+	env.ProtectStdout()
+	if f.asJSON {
+		return env.Out().JSON(r)
+	}
+	for _, text := range r.Warnings {
+		env.Err().Warning(text, "")
+	}
+	at, more := r.File, ""
+	if r.URL != "" {
+		at = "the URL"
+		more = fmt.Sprintf("URL: %s\n", r.URL)
+	}
+	if err := env.Out().Printf("%sPassphrase: %s\n", more, r.Passphrase); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("The passphrase is printed only here. Give %s and the passphrase to their user by different ways.\n", at)
+	if !plan.Expires.IsZero() {
+		text += fmt.Sprintf("The page expires at %s, with its client.\n", env.Time(plan.Expires))
+	}
+	if r.Server != "" {
+		text += serverLine(cfg, running) + "\n"
+	}
+	return env.Err().Printf("%s", text)
+}
+
+// listener returns the listener that serves the page, and the URL of the page's server.
+func (f pageFlags) listener(cfg *config.Config) (h *config.HTTP, url string, err error) {
+	all := cfg.HTTP()
+	for i := range all {
+		if !f.serve || all[i].Pages != "" {
+			h = &all[i]
+			break
 		}
 	}
-	return four, six
-}
-
-// explainPage adds what to do to an error of a page.
-func explainPage(err error) error {
+	if f.serve && h == nil {
+		return nil, "", cli.WithHint(fmt.Errorf("--serve: %s has no directory of pages", cfg.Path),
+			"make a directory that the server's user can read, and set pages in [[challenge.http]]")
+	}
+	if url = f.url; url == "" && h != nil {
+		url = h.URL()
+	}
 	switch {
-	case errors.Is(err, page.ErrNoAddress):
-		return cli.WithHint(err, "set public_address in [challenge]")
-	case errors.Is(err, page.ErrOwnAddress):
-		return cli.WithHint(err, "set algorithm = 2 or 3, or port = \"random\", for the operation")
+	case url != "":
+		url, err = page.Origin(url)
+	case h == nil:
+		err = cli.WithHint(fmt.Errorf("%s has no [[challenge.http]]: the server receives no exchanges over HTTPS", cfg.Path),
+			"add the table; or give --https URL, if another server passes them on to it")
+	default:
+		err = cli.WithHint(fmt.Errorf("the page needs HTTPS, but [[challenge.http]] at %s has no certificate", h.Listen),
+			"give --https URL, the one of the server before it that does TLS")
 	}
-	return fmt.Errorf("make the page: %w", err)
-}
-
-func expiryOfPage(env cli.Env, p page.Plan) string {
-	if p.Expires.IsZero() {
-		return ""
-	}
-	return fmt.Sprintf("The page expires at %s, with its client.\n", env.Time(p.Expires))
+	return h, url, err
 }

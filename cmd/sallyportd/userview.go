@@ -33,6 +33,10 @@ func checkUser(path string, cfg *config.Config) (found []finding, err error) {
 				report(mine.Services[i].Readable())
 				report(connectable(&mine.Services[i]))
 			}
+			for i := range mine.HTTP() {
+				_, err := mine.HTTP()[i].Site()
+				report(err)
+			}
 		}
 		_, err = clients.Load(cfg.ClientsPath, cfg.SecretFiles, nil)
 		report(err)

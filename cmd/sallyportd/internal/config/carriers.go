@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
 	carriers "sallyport/ingest/web"
 	"sallyport/sessions/client"
@@ -31,8 +32,10 @@ type HTTP struct {
 	// Unproved is the status of the answer to all requests that draw no challenge, for
 	// the web server before this one; 0: they get the site.
 	Unproved int
+	Pages    string // the directory of pages that knock; empty: none
 
 	root, upstream string // of the site; both empty: a 404
+	files          secretfile.Rules
 	cert, key      string // empty: no TLS
 }
 
@@ -139,6 +142,7 @@ func (in *rawChallenge) carriers(f *tomlfile.File, c *Config, ch *Challenge) err
 		if err != nil {
 			return err
 		}
+		h.files = c.SecretFiles
 		ch.HTTP = append(ch.HTTP, h)
 	}
 	if !f.Has(dnsKey) {
@@ -155,7 +159,7 @@ func (r *rawHTTP) http(f *tomlfile.File, at, dir string) (h HTTP, err error) {
 	}
 	h = HTTP{
 		Listen: r.Listen, Connections: r.Connections, Unproved: r.Unproved, root: resolve(dir, r.Root), upstream: r.Upstream,
-		cert: resolve(dir, r.TLSCert), key: resolve(dir, r.TLSKey),
+		cert: resolve(dir, r.TLSCert), key: resolve(dir, r.TLSKey), Pages: resolve(dir, r.Pages),
 	}
 	if err := parseCarrierListen(f, at+"listen", r.Listen); err != nil {
 		return h, err
@@ -175,8 +179,13 @@ func (r *rawHTTP) http(f *tomlfile.File, at, dir string) (h HTTP, err error) {
 		return h, f.Errorf(at+"upstream", "got root as well; only one of the two is allowed")
 	case f.Has(at+"unproved") && (f.Has(at+"root") || f.Has(at+"upstream")):
 		return h, f.Errorf(at+"unproved", "got a site as well, in root or upstream; only one of the two is allowed")
+	case f.Has(at+"unproved") && f.Has(at+"pages"):
+		return h, hint.With(f.Errorf(at+"pages", "got unproved as well; only one of the two is allowed"),
+			"the web server before this one has the site: put the pages there")
 	case f.Has(at+"root") && r.Root == "":
 		return h, f.Errorf(at+"root", "got nothing")
+	case f.Has(at+"pages") && r.Pages == "":
+		return h, f.Errorf(at+"pages", "got nothing")
 	case f.Has(at+"proxy_header") && len(r.TrustedProxies) == 0:
 		return h, hint.With(f.Errorf(at+"proxy_header", "got %q without trusted_proxies", r.ProxyHeader),
 			"name the addresses of the proxies in trusted_proxies: any other client can write this header itself")

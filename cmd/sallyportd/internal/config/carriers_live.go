@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 
+	"sallyport/cmd/sallyportd/internal/page"
 	carriers "sallyport/ingest/web"
 	"sallyport/sessions/gate"
 )
@@ -30,6 +31,12 @@ func (h *HTTP) Site() (s Site, err error) {
 	default:
 		s.Handler = carriers.NotFound
 	}
+	if err == nil && h.Pages != "" {
+		var pages *page.Pages
+		if pages, err = page.Load(h.Pages, h.files); err == nil {
+			s.Handler = pages.Handler(s.Handler)
+		}
+	}
 	if err == nil && h.TLS() {
 		s.Certificate, err = gate.Certificate(h.cert, h.key)
 	}
@@ -43,6 +50,17 @@ func (h *HTTP) Site() (s Site, err error) {
 // cannot be read.
 func (h *HTTP) Certificate() (file string, chain []*x509.Certificate) {
 	return web{cert: h.cert, key: h.key}.certificate()
+}
+
+// URL returns the URL of the listener; empty: TLS is that of a server before this one.
+func (h *HTTP) URL() string {
+	switch {
+	case !h.TLS():
+		return ""
+	case h.Port() == 443:
+		return "https://" + h.Host
+	}
+	return fmt.Sprintf("https://%s:%d", h.Host, h.Port())
 }
 
 // Describe describes the listener in a line.
@@ -59,6 +77,9 @@ func (h *HTTP) Describe() string {
 	scheme := "HTTP"
 	if h.TLS() {
 		scheme = "HTTPS"
+	}
+	if h.Pages != "" {
+		site += "; it also serves the pages in " + h.Pages
 	}
 	return fmt.Sprintf("%s for %s, at %s; strangers get %s", scheme, h.Host, h.Listen, site)
 }

@@ -100,6 +100,8 @@ func TestCarriersRefused(t *testing.T) {
 		http("tls_key = \"k\""):                                                           `tls_cert: expected the path of a PEM file with a certificate and its chain, together with tls_key, got one without the other`,
 		http("root = \"/x\"\nupstream = \"http://127.0.0.1:80\""):                         `upstream: expected the URL of a web server, such as "http://127.0.0.1:8080", without a path, got root as well`,
 		http("root = \"/x\"\nunproved = 421"):                                             `unproved: expected a status from 400 to 599, which the web server before this one replaces by its own answer, got a site as well`,
+		http("pages = \"\""):                                                              `pages: expected the path of a directory with pages of operation page --serve, got nothing`,
+		http("pages = \"x\"\nunproved = 421"):                                             `pages: expected the path of a directory with pages of operation page --serve, got unproved as well`,
 		http("root = \"\""):                                                               `root: expected the path of a directory, got nothing`,
 		http("proxy_header = \"Forwarded\""):                                              `proxy_header: expected "X-Forwarded-For" or "Forwarded", got "Forwarded" without trusted_proxies`,
 		http("proxy_header = \"X-Real-IP\"\ntrusted_proxies = [\"127.0.0.1/32\"]"):        `got "X-Real-IP"`,

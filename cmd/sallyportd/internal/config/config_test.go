@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/cmd/internal/secretfile"
 	"sallyport/ingest/udp"
 	carriers "sallyport/ingest/web"
 	"sallyport/sessions/gate"
@@ -119,6 +120,7 @@ func TestReference(t *testing.T) {
 		HTTP: []HTTP{{
 			Listen: ":443", Host: "www.example.org", Connections: 1024, root: got.Challenge.HTTP[0].root,
 			cert: got.Challenge.HTTP[0].cert, key: got.Challenge.HTTP[0].key,
+			Pages: got.Challenge.HTTP[0].Pages, files: secretfile.Rules{User: "sallyport"},
 			Proxies: carriers.Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Header: carriers.XForwardedFor},
 		}},
 		DNS: &DNS{

@@ -116,6 +116,7 @@ type rawHTTP struct {
 	TLSKey         string   `toml:"tls_key" reload:"live" expect:"the path of a PEM file with the certificate's key, together with tls_cert"`
 	Root           string   `toml:"root" reload:"live" expect:"the path of a directory"`
 	Upstream       string   `toml:"upstream" reload:"live" expect:"the URL of a web server, such as \"http://127.0.0.1:8080\", without a path"`
+	Pages          string   `toml:"pages" reload:"live" expect:"the path of a directory with pages of operation page --serve"`
 	Unproved       int      `toml:"unproved" range:"400..599" reload:"restart" expect:"a status from 400 to 599, which the web server before this one replaces by its own answer"`
 	TrustedProxies []string `toml:"trusted_proxies" expect:"a list of networks in quotes, such as [\"127.0.0.1/32\"]"`
 	ProxyHeader    string   `toml:"proxy_header" default:"X-Forwarded-For" oneof:"X-Forwarded-For|Forwarded" expect:"\"X-Forwarded-For\" or \"Forwarded\""`

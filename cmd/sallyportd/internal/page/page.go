@@ -55,6 +55,12 @@ func makePage(p Plan, passphrase string, rounds int) ([]byte, error) {
 	).Replace(document)), nil
 }
 
+// Origin returns the origin of a URL that a Plan may have, without a slash at its end.
+func Origin(url string) (string, error) {
+	server, _, err := origin(url)
+	return server, err
+}
+
 // hashOf is the source of a content policy for a text.
 func hashOf(text string) string {
 	sum := sha256.Sum256([]byte(text))

@@ -20,8 +20,10 @@ const (
 	MaxPages = 1024
 	maxPage  = 1 << 17
 
-	nameSize  = 26 // characters of 5 bits
-	extension = ".html"
+	// Extension is that of the file of a page.
+	Extension = ".html"
+
+	nameSize = 26 // characters of 5 bits
 )
 
 // Name returns a random name of 130 bits for a page that a server serves. Its path is
@@ -51,7 +53,7 @@ func Load(dir string, rules secretfile.Rules) (*Pages, error) {
 	}
 	p := &Pages{byName: map[[sha256.Size]byte][]byte{}}
 	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), extension)
+		name, ok := strings.CutSuffix(e.Name(), Extension)
 		if !ok || !isName(name) {
 			continue
 		}

@@ -82,8 +82,8 @@ func TestPages(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	for what, make := range map[string]func(path string) error{
 		"others may read": func(path string) error { return os.WriteFile(path, []byte("x"), 0o644) },
-		"regular":     func(path string) error { return os.Mkdir(path, 0o700) },
-		"at most":     func(path string) error { return os.WriteFile(path, make([]byte, maxPage+1), 0o600) },
+		"regular":         func(path string) error { return os.Mkdir(path, 0o700) },
+		"at most":         func(path string) error { return os.WriteFile(path, make([]byte, maxPage+1), 0o600) },
 	} {
 		dir := t.TempDir()
 		if err := make(filepath.Join(dir, Name()+".html")); err != nil {
