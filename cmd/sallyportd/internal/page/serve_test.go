@@ -117,7 +117,8 @@ func TestNames(t *testing.T) {
 	if name := Name(); !isName(name) || isName(name[1:]) || isName(name[1:]+"I") {
 		t.Errorf("isName of %s", name)
 	}
-	if p := strings.Split(Passphrase(), "-"); len(p) != 4 || len(p[0]) != 4 || strings.Trim(strings.Join(p, ""), alphabet) != "" {
+	p := strings.Split(Passphrase(), "-")
+	if len(p) != 4 || len(p[0]) != 4 || strings.Trim(strings.Join(p, ""), alphabet) != "" {
 		t.Errorf("the passphrase is %v", p)
 	}
 }

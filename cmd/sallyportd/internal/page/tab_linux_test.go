@@ -75,7 +75,10 @@ func (p *tab) show(text []byte) {
 
 func (p *tab) visit(url string) {
 	p.t.Helper()
-	p.do("Page.navigate", args{"url": url}, nil)
+	var to struct{ ErrorText string }
+	if p.do("Page.navigate", args{"url": url}, &to); to.ErrorText != "" {
+		p.t.Fatalf("%s: %s", url, to.ErrorText)
+	}
 	p.until(`document.readyState === "complete" && location.href !== "about:blank"`)
 }
 

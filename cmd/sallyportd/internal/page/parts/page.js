@@ -47,7 +47,7 @@ async function reaches(fetching) {
 
 // exchange performs the exchange of a plan. The outcome is "sent", "unsure" (whether
 // the response has arrived), "foreign" (a challenge that is not authentic), "silent"
-// (no challenge) or "unreachable".
+// (no challenge), "unreachable" or "offline".
 async function exchange(op) {
   let reached = false, foreign = false;
   for (const kind of op.kinds) {
@@ -65,7 +65,9 @@ async function exchange(op) {
   }
   if (foreign) return { outcome: "foreign" };
   reached = reached || await reaches(() => fetchServer(page.server + "/", { mode: "no-cors" }));
-  return { outcome: reached ? "silent" : "unreachable" };
+  if (reached) return { outcome: "silent" };
+  // Browsers know only whether there is a network, and not always.
+  return { outcome: navigator.onLine === false ? "offline" : "unreachable" };
 }
 
 const failures = {
@@ -100,7 +102,6 @@ async function run() {
   const op = await unlock(passphrase, page);
   if (!op) return say(failures.passphrase, true);
   if (op.expires && Date.now() >= op.expires * 1000) return say(failures.expired, true);
-  if (navigator.onLine === false) return say(failures.offline, true);
   say("Asking the server …");
   const result = await exchange(op);
   if (failures[result.outcome]) return say(failures[result.outcome], true);
