@@ -12,6 +12,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/daemon"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/state"
 )
 
@@ -94,6 +95,8 @@ func leaseService(l admin.Lease) string {
 // peerText returns an address, or a network.
 func peerText(l admin.Lease) string {
 	switch {
+	case l.AnyAddress():
+		return access.AnyAddress.String()
 	case l.Zone != "":
 		return l.Peer.Addr().WithZone(l.Zone).String()
 	case l.Peer.IsSingleIP():

@@ -10,6 +10,7 @@ import (
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/wire"
 )
 
@@ -61,5 +62,5 @@ func printGrant(out *output.Printer, columns *output.Columns, g admin.Grant) err
 		}
 	}
 	services := strings.Join(g.Services, ",")
-	return columns.Print(output.Row(out.Time(g.Time), g.Client, g.Address.String(), services, g.Operation))
+	return columns.Print(output.Row(out.Time(g.Time), g.Client, access.AddressText(g.Address), services, g.Operation))
 }

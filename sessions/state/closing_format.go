@@ -16,7 +16,7 @@ import (
 )
 
 // closingVersion is the version of the file's format. A later one is a NewerError.
-const closingVersion = 1
+const closingVersion = versionAny
 
 // maxClosingFile is the maximum size of the file in bytes: a command has less than
 // 1024.
@@ -54,7 +54,8 @@ func encodeClosing(list []Closing) ([]byte, error) {
 		return nil, fmt.Errorf("expected at most %d commands, got %d", MaxClosing, len(list))
 	}
 	var content bytes.Buffer
-	if err := json.NewEncoder(&content).Encode(closingHeader{closingVersion, len(list)}); err != nil {
+	version := versionFor(list, func(c Closing) access.Peer { return c.Peer })
+	if err := json.NewEncoder(&content).Encode(closingHeader{version, len(list)}); err != nil {
 		return nil, err
 	}
 	for _, c := range list {
@@ -77,7 +78,7 @@ func closingSumOf(line []byte) string {
 
 func (c Closing) line() closingLine {
 	l := closingLine{
-		ID: strconv.FormatUint(c.ID, 16), Service: c.Service, Operation: c.Operation, Address: c.Address.String(),
+		ID: strconv.FormatUint(c.ID, 16), Service: c.Service, Operation: c.Operation, Address: addressText(c.Address),
 		Peer: c.Peer.Prefix.String(), Zone: c.Peer.Zone, ISN: uint32(c.Peer.ISN), PeerPort: c.Peer.Port, Port: c.Port,
 		Since: c.Since.Unix(),
 	}
@@ -150,8 +151,8 @@ func decodeClosingText(text []byte) (c Closing, err error) {
 	if l.Until != 0 {
 		c.Until = time.Unix(l.Until, 0)
 	}
-	if c.Address, err = netip.ParseAddr(l.Address); err != nil {
-		return c, errors.New("its address is not an address")
+	if c.Address, err = parseAddress(l.Address); err != nil {
+		return c, err
 	}
 	bare := access.Peer{Prefix: c.Peer.Prefix, Zone: c.Peer.Zone}
 	switch {

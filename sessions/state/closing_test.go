@@ -124,7 +124,7 @@ func TestDamagedClosingCommands(t *testing.T) {
 		check(b, 1)
 		check(whole[:i], 0)
 	}
-	check(bytes.Replace(whole, []byte(`"version":1`), []byte(`"version":2`), 1), 0)
+	check(bytes.Replace(whole, []byte(`"version":1`), []byte(`"version":3`), 1), 0)
 	check(append(bytes.Clone(whole), whole[bytes.IndexByte(whole, '\n')+1:]...), 3)
 	check(nil, 0)
 }
@@ -183,6 +183,40 @@ func TestUnreadableRecordIsKept(t *testing.T) {
 	}
 	if kept, _ := filepath.Glob(closingFile(dir) + ".*/inside"); len(kept) != 1 {
 		t.Errorf("kept %v", kept)
+	}
+}
+
+// TestClosingForAnyAddress: such a lease has no address. A file with one is of a version that earlier
+// releases refuse, and one without of the version that they read.
+func TestClosingForAnyAddress(t *testing.T) {
+	dir, all := t.TempDir(), closingCommand(1)
+	all.Peer, all.Address = access.AnyAddress, netip.Addr{}
+	for version, want := range map[string][]Closing{"1": {closingCommand(1), closingCommand(2)}, "2": {closingCommand(1), all}} {
+		if err := WriteClosing(dir, want); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ReadClosing(dir); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("read %+v, %v", got, err)
+		}
+		content, err := os.ReadFile(closingFile(dir))
+		if err != nil || !bytes.HasPrefix(content, []byte(`{"version":`+version+`,`)) {
+			t.Errorf("version %s: %.20s, %v", version, content, err)
+		}
+	}
+	for what, wrong := range map[string]func(*Closing){
+		"any with an address":       func(l *Closing) { l.Address = netip.MustParseAddr("192.0.2.1") },
+		"a peer without an address": func(l *Closing) { l.Peer = access.PeerOf(netip.MustParseAddr("192.0.2.1"), 128) },
+		"anyone":                    func(l *Closing) { l.Peer = access.Anyone6 },
+	} {
+		l := all
+		wrong(&l)
+		content, err := encodeClosing([]Closing{l})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := decodeClosing(content); err == nil {
+			t.Errorf("%s: read %+v", what, got)
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ type Kept struct {
 	Operation string          // its ID
 	Client    wire.Identifier // zero: the operation belongs to no client
 	Peer      access.Peer     // that the lease admits
-	Address   netip.Addr      // that has requested it
+	Address   netip.Addr      // that has requested it; zero: Peer is access.AnyAddress
 	Anyone    bool            // the service was open to anyone
 	Since     time.Time       // by the wall clock; whole seconds are kept
 	// Fingerprints of the secrets of the operation and of the client.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sallyport/sessions/gate/access"
@@ -16,7 +17,22 @@ import (
 )
 
 // keptVersion is the version of the file's format. A later one is a NewerError.
-const keptVersion = 1
+const keptVersion = versionAny
+
+// The versions of the files with leases. A file that has no lease for any address is one
+// of the first version, which earlier releases read.
+const (
+	versionAddresses = 1
+	versionAny       = 2 // the peer may be access.AnyAddress, and has no address
+)
+
+// versionFor returns the version of a file with leases for these peers.
+func versionFor[T any](list []T, peer func(T) access.Peer) int {
+	if slices.ContainsFunc(list, func(l T) bool { return peer(l) == access.AnyAddress }) {
+		return versionAny
+	}
+	return versionAddresses
+}
 
 // maxKeptFile is the maximum size of the file in bytes: a lease has less than 512.
 const maxKeptFile = 1024 + MaxKept*512
@@ -56,7 +72,8 @@ func encodeKept(list []Kept) ([]byte, error) {
 	}
 	sum := sha256.Sum256(lines.Bytes())
 	var content bytes.Buffer
-	err := json.NewEncoder(&content).Encode(keptHeader{keptVersion, len(list), hex.EncodeToString(sum[:])})
+	version := versionFor(list, func(k Kept) access.Peer { return k.Peer })
+	err := json.NewEncoder(&content).Encode(keptHeader{version, len(list), hex.EncodeToString(sum[:])})
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +87,7 @@ func encodeKept(list []Kept) ([]byte, error) {
 func (k Kept) line() keptLine {
 	l := keptLine{
 		Service: k.Service, Operation: k.Operation, Peer: k.Peer.Prefix.String(), Zone: k.Peer.Zone,
-		Address: k.Address.String(), Anyone: k.Anyone, Since: k.Since.Unix(), Secret: fmt.Sprintf("%016x", uint64(k.Secret)),
+		Address: addressText(k.Address), Anyone: k.Anyone, Since: k.Since.Unix(), Secret: fmt.Sprintf("%016x", uint64(k.Secret)),
 	}
 	if k.Client != (wire.Identifier{}) {
 		l.Client, l.ClientSecret = string(k.Client[:]), fmt.Sprintf("%016x", uint64(k.ClientSecret))
@@ -89,7 +106,7 @@ func decodeKept(content []byte) ([]Kept, error) {
 	if h.Version > keptVersion {
 		return nil, &NewerError{Version: uint32(h.Version), Latest: keptVersion}
 	}
-	if sum := sha256.Sum256(lines); hex.EncodeToString(sum[:]) != h.SHA256 || h.Version != keptVersion {
+	if sum := sha256.Sum256(lines); hex.EncodeToString(sum[:]) != h.SHA256 || h.Version < versionAddresses {
 		return nil, errors.New("its checksum or its version is wrong")
 	}
 	var list []Kept
@@ -121,13 +138,13 @@ func decodeKeptLine(line []byte) (k Kept, err error) {
 		Service: l.Service, Operation: l.Operation, Peer: access.Peer{Prefix: prefix, Zone: l.Zone},
 		Anyone: l.Anyone, Since: time.Unix(l.Since, 0),
 	}
-	if k.Address, err = netip.ParseAddr(l.Address); err != nil {
-		return k, errors.New("its address is not an address")
+	if k.Address, err = parseAddress(l.Address); err != nil {
+		return k, err
 	}
 	switch {
 	case l.Client != "" && len(l.Client) != len(k.Client):
 		return k, errors.New("its client is not an identifier")
-	case !k.Peer.IsValid() || k.Peer.IsAnyone() || !holds(k.Peer, k.Address):
+	case k.Peer.IsAnyone() || !holds(k.Peer, k.Address):
 		return k, errors.New("its peer does not contain its address")
 	case l.Service == "" || l.Operation == "":
 		return k, errors.New("it names no service or no operation")
@@ -142,8 +159,29 @@ func decodeKeptLine(line []byte) (k Kept, err error) {
 	return k, nil
 }
 
-// holds reports whether a peer is the one of an address.
+// addressText returns the text of the address of a lease; empty: it is for any.
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+func parseAddress(text string) (a netip.Addr, err error) {
+	if text == "" {
+		return a, nil
+	}
+	if a, err = netip.ParseAddr(text); err != nil {
+		return a, errors.New("its address is not an address")
+	}
+	return a, nil
+}
+
+// holds reports whether a peer is the one of an address, or that for any of none.
 func holds(p access.Peer, a netip.Addr) bool {
+	if !a.IsValid() {
+		return p == access.AnyAddress
+	}
 	prefixLen4, prefixLen6 := p.Lengths()
 	return p == access.PeerIn(a, prefixLen4, prefixLen6)
 }

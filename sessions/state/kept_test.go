@@ -127,12 +127,12 @@ func TestEachDamageOpensNothing(t *testing.T) {
 	if !errors.As(err, &damaged) || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "lease close --all") {
 		t.Errorf("damaged: %v", err)
 	}
-	if err := os.WriteFile(keptFile(dir), []byte(`{"version":2}`+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(keptFile(dir), []byte(`{"version":3}`+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var newer *NewerError
 	if _, err := ReadKept(dir); !errors.As(err, &newer) || newer.Path != keptFile(dir) ||
-		!strings.Contains(err.Error(), "has format 2, this release reads formats up to 1") {
+		!strings.Contains(err.Error(), "has format 3, this release reads formats up to 2") {
 		t.Errorf("of a later release: %v", err)
 	}
 	if err := os.WriteFile(keptFile(dir), make([]byte, maxKeptFile+1), 0o600); err != nil {
@@ -213,6 +213,40 @@ func TestResetKeepsNoLease(t *testing.T) {
 		}
 		if list, err := ReadKept(dir); err != nil || list != nil {
 			t.Errorf("left: %v, %v", list, err)
+		}
+	}
+}
+
+// TestKeptForAnyAddress: such a lease has no address. A file with one is of a version that earlier
+// releases refuse, and one without of the version that they read.
+func TestKeptForAnyAddress(t *testing.T) {
+	dir, all := t.TempDir(), keptLease(1)
+	all.Peer, all.Address = access.AnyAddress, netip.Addr{}
+	for version, want := range map[string][]Kept{"1": {keptLease(1), keptLease(2)}, "2": {keptLease(1), all}} {
+		if err := WriteKept(dir, want); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ReadKept(dir); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("read %+v, %v", got, err)
+		}
+		content, err := os.ReadFile(keptFile(dir))
+		if err != nil || !bytes.HasPrefix(content, []byte(`{"version":`+version+`,`)) {
+			t.Errorf("version %s: %.20s, %v", version, content, err)
+		}
+	}
+	for what, wrong := range map[string]func(*Kept){
+		"any with an address":       func(l *Kept) { l.Address = netip.MustParseAddr("192.0.2.1") },
+		"a peer without an address": func(l *Kept) { l.Peer = access.PeerOf(netip.MustParseAddr("192.0.2.1"), 128) },
+		"anyone":                    func(l *Kept) { l.Peer = access.Anyone6 },
+	} {
+		l := all
+		wrong(&l)
+		content, err := encodeKept([]Kept{l})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := decodeKept(content); err == nil {
+			t.Errorf("%s: read %+v", what, got)
 		}
 	}
 }

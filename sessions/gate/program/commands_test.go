@@ -733,3 +733,13 @@ func (c *commandsTest) crash() {
 	clear(c.effect)
 	c.begin()
 }
+
+// TestEnvironmentForAnyAddress: a lease for any address has none, and no prefix.
+func TestEnvironmentForAnyAddress(t *testing.T) {
+	got := Environment(eventOpen, reasonOperation, state.Closing{Service: "ssh", Peer: access.AnyAddress})
+	for _, want := range []string{"SALLYPORT_ADDRESS=", "SALLYPORT_PREFIX=any"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%v, want %s", got, want)
+		}
+	}
+}

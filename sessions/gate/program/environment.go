@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/state"
 	"sallyport/verify/wire"
 )
@@ -33,6 +34,10 @@ func Environment(event, reason string, l state.Closing) []string {
 	if !l.Until.IsZero() {
 		until = l.Until.UTC().Format(time.RFC3339)
 	}
+	address, prefix := "", "any" // of a lease for any address
+	if l.Peer != access.AnyAddress {
+		address, prefix = l.Address.String(), l.Peer.Prefix.String()
+	}
 	if l.Port != 0 {
 		port = strconv.Itoa(int(l.Port))
 	}
@@ -42,8 +47,8 @@ func Environment(event, reason string, l state.Closing) []string {
 		"SALLYPORT_SERVICE=" + l.Service,
 		"SALLYPORT_CLIENT=" + client,
 		"SALLYPORT_OPERATION=" + l.Operation,
-		"SALLYPORT_ADDRESS=" + l.Address.String(),
-		"SALLYPORT_PREFIX=" + l.Peer.Prefix.String(),
+		"SALLYPORT_ADDRESS=" + address,
+		"SALLYPORT_PREFIX=" + prefix,
 		"SALLYPORT_UNTIL=" + until,
 		"SALLYPORT_PORT=" + port,
 		fmt.Sprintf("SALLYPORT_LEASE=%016x", l.ID),

@@ -22,7 +22,7 @@ const (
 type Grant struct {
 	Time    time.Time  `json:"time"`
 	Client  string     `json:"client"`
-	Address netip.Addr `json:"address"`
+	Address netip.Addr `json:"address"` // empty: any, after an exchange without an address
 	// Services that the client may open. If one could not be opened, that is in
 	// the log.
 	Services []string `json:"services"`

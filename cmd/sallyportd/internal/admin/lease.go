@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/netip"
 	"time"
+
+	"sallyport/sessions/gate/access"
 )
 
 // maxLeases bounds the list of leases that a command reads, in bytes: a lease has
@@ -17,7 +19,7 @@ type Lease struct {
 	Service   string       `json:"service"`
 	Client    string       `json:"client,omitempty"` // empty: of an operation that belongs to no client
 	Peer      netip.Prefix `json:"peer"`             // that it admits
-	Zone      string       `json:"zone,omitempty"`   // the interface of a link-local address, by its index
+	Zone      string       `json:"zone,omitempty"`   // the interface of a link-local address, by its index; "any", with the peer ::/0: it admits any address
 	Port      uint16       `json:"port,omitempty"`   // the drawn one, if the port of the service rotates
 	Operation string       `json:"operation,omitempty"`
 	Since     time.Time    `json:"since"`
@@ -28,6 +30,12 @@ type Lease struct {
 	// Waits is why the running server has not opened it yet; empty: it has, or the
 	// lease is only recorded.
 	Waits string `json:"waits,omitempty"`
+}
+
+// AnyAddress reports whether the lease admits any address, and only connections that prove
+// themselves.
+func (l Lease) AnyAddress() bool {
+	return access.Peer{Prefix: l.Peer, Zone: l.Zone} == access.AnyAddress
 }
 
 // Which selects leases. Each field that is set must match. With none, it selects
@@ -42,7 +50,7 @@ type Which struct {
 // Matches reports whether a lease is selected.
 func (w Which) Matches(l Lease) bool {
 	return (w.Service == "" || w.Service == l.Service) && (w.Client == "" || w.Client == l.Client) &&
-		(w.Operation == "" || w.Operation == l.Operation) && (!w.Peer.IsValid() || w.Peer.Overlaps(l.Peer))
+		(w.Operation == "" || w.Operation == l.Operation) && (!w.Peer.IsValid() || w.Peer.Overlaps(l.Peer) || l.AnyAddress())
 }
 
 // Closing ends leases.

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"sallyport/sessions/gate/access"
 )
 
 // TestLeases: all leases arrive, and the conditions of a request at the server.
@@ -72,5 +74,18 @@ func TestWhichLeases(t *testing.T) {
 		if got := row.which.Matches(l); got != row.want {
 			t.Errorf("%+v: %v", row.which, got)
 		}
+	}
+}
+
+// TestAnyAddressMatchesEachAddress: a lease for any address admits those of both families.
+func TestAnyAddressMatchesEachAddress(t *testing.T) {
+	l := Lease{Service: "ssh", Peer: access.AnyAddress.Prefix, Zone: access.AnyAddress.Zone}
+	for _, p := range []string{"192.0.2.1/32", "10.0.0.0/8", "2001:db8::1/128"} {
+		if !(Which{Peer: netip.MustParsePrefix(p)}).Matches(l) {
+			t.Errorf("%s does not select it", p)
+		}
+	}
+	if (Which{Service: "web"}).Matches(l) || !l.AnyAddress() || (Lease{Peer: access.Anyone6.Prefix}).AnyAddress() {
+		t.Error("of another service, or another lease")
 	}
 }

@@ -18,7 +18,7 @@ func (s *Server) openKept(cfg *config.Config, o operations) {
 	k, list := loadKept(cfg.StateDir, s.env.Clock.Wall(), s.env.Log)
 	for _, l := range list {
 		reason := o.refuses(l)
-		if reason == "" && l.Peer.Zone != "" {
+		if reason == "" && l.Peer.Zone != "" && l.Peer != access.AnyAddress {
 			reason = "an address of a link may be on another link after a restart"
 		}
 		if reason != "" {
@@ -32,7 +32,7 @@ func (s *Server) openKept(cfg *config.Config, o operations) {
 }
 
 func (s *Server) logDropped(l state.Kept, reason string) {
-	s.env.Log.Warn("lease without an end dropped", "service", l.Service, "operation", l.Operation, "address", l.Address, "reason", reason)
+	s.env.Log.Warn("lease without an end dropped", "service", l.Service, "operation", l.Operation, "address", access.AddressText(l.Address), "reason", reason)
 }
 
 // keptEnded returns the function that a service calls when a lease without an end
@@ -95,7 +95,7 @@ func (s *Server) reopenKept() error {
 		}
 		grant := sessions.Grant{Identifier: l.at.client, Address: l.Address}
 		commands = append(commands, command{service: l.Service, operation: l.Operation, at: l.at, Command: gate.Command{
-			Service: l.at.service, Grant: grant, UntilClosed: true, Operation: l.Operation,
+			Service: l.at.service, Grant: grant, AnyAddress: l.at.peer == access.AnyAddress, UntilClosed: true, Operation: l.Operation,
 		}})
 	}
 	if len(commands) == 0 {
