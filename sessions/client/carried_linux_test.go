@@ -22,6 +22,7 @@ import (
 	"sallyport/sessions/client/carriers"
 	"sallyport/verify/challenge/carrier"
 	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/schedule"
 )
 
 // responders is a server of exchanges by carriers. It opens a port when one is proved.
@@ -29,6 +30,7 @@ type responders struct {
 	*testing.T
 	operation *exchange.Operation
 	server    netip.Addr // PID_B of a RequestConnection; of other requests it is the client's
+	mask      []byte     // of requests; nil: none
 
 	mu      sync.Mutex
 	waiting map[carrier.Exchange]*waiting
@@ -64,7 +66,13 @@ func (r *responders) Request(dst []byte, m *carrier.Message, client netip.Addr, 
 	if m.Kind == carrier.RequestConnection {
 		from, server = carrier.ClientOf(m.Exchange), r.server
 	}
-	request, err := exchange.ParseRequest(r.operation, m.Kind != carrier.Request4, m.Bytes())
+	unmasked := bytes.Clone(m.Bytes())
+	for i := range r.mask {
+		if i < len(unmasked) {
+			unmasked[i] ^= r.mask[i]
+		}
+	}
+	request, err := exchange.ParseRequest(r.operation, m.Kind != carrier.Request4, unmasked)
 	if err != nil {
 		return dst, false
 	}
@@ -246,6 +254,31 @@ func (d *testTunnel) DialService(_ context.Context, way *carriers.HTTP, x carrie
 type pipeStream struct{ net.Conn }
 
 func (pipeStream) CloseWrite() error { return nil }
+
+// TestCarriedHop: with hop, the request is masked by its minute, with and without packets in
+// the profile.
+func TestCarriedHop(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	o := newOperation(t, exchange.Mutual, false)
+	r := newResponders(t, o, carrier.HTTP, "127.0.0.1")
+	r.opens = "127.0.0.1:8080"
+	cfg := carriedConfig(o, r.serve(alone))
+	at := time.Unix(1_800_000_000, 0)
+	cfg.Now = func() time.Time { return at }
+	cfg.Challenge.Hop, cfg.Challenge.HopKey = 16, schedule.HopKey{1, 2, 3}
+	hop := cfg.Challenge.HopKey.Hop(schedule.MinuteOf(at), cfg.Challenge.Hop)
+	r.mask = hop.Mask[:]
+	if got, err := Exchange(t.Context(), cfg); err != nil || len(r.proofs) != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	r.mask, cfg.Attempts = nil, 1
+	if _, err := Exchange(t.Context(), cfg); ReasonOf(err) != ReasonNoChallenge {
+		t.Errorf("a request that is not masked: %v", err)
+	}
+}
 
 // TestExchangeWithoutPost: a proxy refuses POST requests, and the messages go in paths.
 func TestExchangeWithoutPost(t *testing.T) {

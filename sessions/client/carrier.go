@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ type Carrier string
 
 // The carriers.
 const (
-	CarrierAuto    Carrier = ""    // the packets, if the server takes them; or else the first other one
+	CarrierAuto    Carrier = ""    // the first that works
 	CarrierPackets Carrier = "udp" // empty packets: UDP, or SYNs if the server has transport = "tcp"
 	CarrierHTTPS   Carrier = "https"
 	CarrierDNS     Carrier = "dns"
@@ -70,7 +71,7 @@ func (c Challenge) checkCarriers() error {
 	if c.Tunnel && c.HTTPS == "" {
 		return errors.New("expected a URL of the web server, which is the tunnel")
 	}
-	if !c.hasPackets() && (c.AnswerPort != 0 || c.Hop != 0 || c.Response.DataBits != 0) {
+	if !c.hasPackets() && (c.AnswerPort != 0 || c.Response.DataBits != 0) {
 		return errors.New("expected an encoding of requests")
 	}
 	return nil
@@ -95,32 +96,50 @@ func (e *CarrierError) Error() string { return fmt.Sprintf("by %s: %s", e.Carrie
 // Hint returns what to do.
 func (e *CarrierError) Hint() string { return e.hint }
 
-// carrier returns the carrier of the configuration, or the first that the profile has.
-func (cfg *ExchangeConfig) carrier() (Carrier, error) {
-	c := cfg.Challenge
-	by := cfg.Carrier
-	if by == CarrierAuto {
-		switch {
-		case c.hasPackets():
-			by = CarrierPackets
-		case c.HTTPS != "":
-			by = CarrierHTTPS
-		default:
-			by = CarrierDNS
-		}
+// carriers returns the carrier of the configuration, or all that the profile has and that
+// suit it, the usual one first.
+func (cfg *ExchangeConfig) carriers() (all []Carrier, err error) {
+	if cfg.Carrier != CarrierAuto {
+		return []Carrier{cfg.Carrier}, cfg.suits(cfg.Carrier)
 	}
-	return by, cfg.suits(by)
+	var first error
+	for _, by := range []Carrier{CarrierPackets, CarrierHTTPS, CarrierDNS} {
+		if !cfg.has(by) {
+			continue
+		}
+		if err := cfg.suits(by); err != nil {
+			first = cmp.Or(first, err)
+			continue
+		}
+		all = append(all, by)
+	}
+	if len(all) == 0 {
+		return nil, first // Check has found a carrier
+	}
+	return all, nil
+}
+
+// has reports whether the profile has a carrier.
+func (cfg *ExchangeConfig) has(by Carrier) bool {
+	switch by {
+	case CarrierPackets:
+		return cfg.Challenge.hasPackets()
+	case CarrierHTTPS:
+		return cfg.Challenge.HTTPS != ""
+	case CarrierDNS:
+		return cfg.Challenge.DNS != ""
+	}
+	return false
 }
 
 // suits returns why a carrier cannot be used.
 func (cfg *ExchangeConfig) suits(by Carrier) error {
 	c := cfg.Challenge
-	none := map[Carrier]bool{CarrierPackets: !c.hasPackets(), CarrierHTTPS: c.HTTPS == "", CarrierDNS: c.DNS == ""}
 	const ask = "omit --carrier, or ask the server's administrator for a new profile"
 	switch {
 	case !by.Valid():
 		return fmt.Errorf("expected a carrier, got %q", by)
-	case none[by]:
+	case !cfg.has(by):
 		return &CarrierError{by, "the profile does not have this carrier", ask}
 	case by == CarrierDNS && c.Bind != BindConnection && !c.Operation.RandomPort():
 		return &CarrierError{by, "a resolver hides this computer's address from the server, so that it can open for a connection only",

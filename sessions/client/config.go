@@ -34,7 +34,11 @@ type Config struct {
 	CheckBefore bool
 	Now         func() time.Time
 	Report      func(Event) // receives each step; may be nil
-	closes      bool        // the sequences close: see Close
+	// Else is for a network that drops the knocks: if the sequences open nothing, Knock makes
+	// an exchange by HTTPS or DNS, as far as this profile has them. Knock sets Service, Keep,
+	// Watch, Family, Timeout, Attempts, Now and Report of it. It may be nil.
+	Else   *ExchangeConfig
+	closes bool // the sequences close: see Close
 }
 
 func (c *Config) checksBefore() bool {

@@ -22,7 +22,7 @@ type ExchangeConfig struct {
 	Addresses []netip.Addr // as in Profile
 	Challenge Challenge
 	Service   string        // to watch, in place of the challenge's; empty: the challenge's
-	Attempts  int           // 0: DefaultAttempts
+	Attempts  int           // by each carrier; 0: DefaultAttempts, and fewer if there are several
 	Timeout   time.Duration // for the challenge, and then for the service; 0: DefaultTimeout
 	Family    Family
 	Keep      bool  // return the connection to the service
@@ -32,8 +32,12 @@ type ExchangeConfig struct {
 	// Prover proves the connections, if Challenge has BindConnection. Its secret is that of
 	// a client, and not of the operation.
 	Prover *ConnProver
-	// Carrier carries the messages; CarrierAuto: the first that the profile has.
+	// Carrier carries the messages; CarrierAuto: packets, HTTPS and DNS in this order, as
+	// far as the profile has them, until one works.
 	Carrier Carrier
+	// Remembered is where the client remembers which carrier has worked; it then begins
+	// with that one in this network.
+	Remembered CarrierFile
 	// CarrierTime is how long a message by HTTP or DNS may take; 0: DefaultCarrierTime.
 	CarrierTime time.Duration
 	// Roots and Proxy are as in carriers.HTTPConfig.
@@ -82,8 +86,16 @@ func (Answered) isEvent()  {}
 // does not connect without Keep. It returns an OfflineError if all attempts failed, a
 // ResolveError, a FamilyError, an ISNError, or the error of ctx.
 func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
+	if err := cfg.prepare(); err != nil {
+		return Result{}, err
+	}
+	return chooseExchange(ctx, cfg)
+}
+
+// prepare checks a configuration, and sets defaults.
+func (cfg *ExchangeConfig) prepare() error {
 	if err := cfg.Challenge.Check(); err != nil {
-		return Result{}, fmt.Errorf("profile: challenge: %w", err)
+		return fmt.Errorf("profile: challenge: %w", err)
 	}
 	if cfg.Report == nil {
 		cfg.Report = func(Event) {}
@@ -91,33 +103,30 @@ func Exchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.Attempts == 0 {
-		cfg.Attempts = DefaultAttempts
-	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = DefaultTimeout
-	}
-	if cfg.CarrierTime == 0 {
-		cfg.CarrierTime = DefaultCarrierTime
-	}
-	by, err := cfg.carrier()
-	if err != nil {
-		return Result{}, err
-	}
-	service := cmp.Or(cfg.Service, cfg.Challenge.Service)
-	same := otherService(cfg.Server, cfg.Challenge.Service, cfg.Service) == ""
+	cfg.Timeout = cmp.Or(cfg.Timeout, DefaultTimeout)
+	cfg.CarrierTime = cmp.Or(cfg.CarrierTime, DefaultCarrierTime)
+	same := cfg.same()
 	if err := checkBind(cfg.Challenge.Bind, cfg.Keep, same && cfg.Watch != WatchNone); err != nil {
-		return Result{}, err
+		return err
 	}
 	if cfg.Challenge.Bind != BindConnection {
 		cfg.Prover = nil
 	} else if cfg.Prover == nil && same && cfg.Keep {
-		return Result{}, errNoProver
+		return errNoProver
 	}
-	if cfg.Challenge.Operation, err = cfg.Challenge.keyed(ctx); err != nil {
-		return Result{}, err
-	}
-	x, err := newExchanging(ctx, cfg, by, service)
+	return nil
+}
+
+// same reports whether the client watches the service of the challenge.
+func (cfg *ExchangeConfig) same() bool {
+	return otherService(cfg.Server, cfg.Challenge.Service, cfg.Service) == ""
+}
+
+// exchangeBy makes an exchange by one carrier.
+func exchangeBy(ctx context.Context, cfg ExchangeConfig, by Carrier) (Result, error) {
+	cfg.Attempts = cmp.Or(cfg.Attempts, DefaultAttempts)
+	same := cfg.same()
+	x, err := newExchanging(ctx, cfg, by, cmp.Or(cfg.Service, cfg.Challenge.Service))
 	if err != nil {
 		return Result{}, err
 	}

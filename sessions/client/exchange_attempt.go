@@ -48,9 +48,11 @@ func (x *exchanging) request(ctx context.Context, t target, n int) (*request, er
 		return nil, &sendError{err}
 	}
 	r := &request{target: t, transport: s, responses: responses}
-	if cfg.Challenge.Hop != 0 && x.by == CarrierPackets {
+	if cfg.Challenge.Hop != 0 {
 		h := cfg.Challenge.HopKey.Hop(schedule.MinuteOf(cfg.Now()), cfg.Challenge.Hop)
-		r.hop, requests, r.responses = &h, requests.Moved(h.Distance), responses.Moved(h.Distance)
+		if r.hop = &h; x.by == CarrierPackets {
+			requests, r.responses = requests.Moved(h.Distance), responses.Moved(h.Distance)
+		}
 	}
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()

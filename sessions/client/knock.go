@@ -28,6 +28,9 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 	if err := cfg.Profile.expired(cfg.Now()); err != nil {
 		return Result{}, err
 	}
+	if cfg.Else != nil {
+		return chooseKnock(ctx, cfg)
+	}
 	watched := cfg.Profile
 	if cfg.Service != "" {
 		watched.Service = cfg.Service
