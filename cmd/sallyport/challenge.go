@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 
@@ -29,35 +28,26 @@ func (o *knockOptions) usesChallenge(p client.Profile) (bool, error) {
 	case o.protocol == protocolSequence && !p.HasSequence():
 		return false, cli.WithHint(errors.New("--protocol sequence: the profile has only [challenge]"),
 			"omit --protocol, or ask the server's administrator for a client's profile")
+	case o.byWeb() && o.protocol == protocolSequence:
+		return false, fmt.Errorf("expected --protocol sequence or --carrier %s, got both: a sequence is packets", o.carrier)
+	case o.byWeb() && p.Challenge == nil:
+		return false, cli.WithHint(fmt.Errorf("--carrier %s: the profile has no [challenge]", o.carrier),
+			"ask the server's administrator for a profile with https or dns (\"sallyportd operation profile ID\")")
 	}
-	return o.protocol == protocolChallenge || !p.HasSequence(), nil
+	return o.protocol == protocolChallenge || o.byWeb() || !p.HasSequence(), nil
 }
 
 // exchange knocks by the challenge–response protocol.
 func (o *knockOptions) exchange(
 	ctx context.Context, env cli.Env, p client.Profile, keep bool, report func(client.Event),
 ) (client.Result, error) {
-	cfg := client.ExchangeConfig{
-		Server: p.Server, Addresses: p.Addresses, Challenge: *p.Challenge, Service: o.service, Attempts: o.attempts, Timeout: o.timeout,
-		Family: o.family(), Keep: keep, Watch: o.watchOf(p), CheckBefore: o.checkBefore, Random: rand.Reader, Report: report,
+	cfg, err := o.exchangeConfig(ctx, env, p, keep, report)
+	if err != nil {
+		return client.Result{}, cli.Misuse(err)
 	}
-	if cfg.Challenge.Service == "" {
-		cfg.Challenge.Service, cfg.Challenge.Bind, cfg.Challenge.ServiceName = fixedService(p.Service), p.Bind, p.ServiceName
-		if cfg.Challenge.Service != "" {
-			cfg.Challenge.Handshake = p.Handshake
-		}
-	}
-	if keep { // otherwise the client makes no connection that the service gets
-		var err error
-		if cfg.Prover, err = newProver(ctx, env, p, cfg.Challenge.Bind, cfg.Challenge.ServiceName); err != nil {
-			return client.Result{}, cli.Misuse(err)
-		}
-	}
+	cfg.Service, cfg.Keep, cfg.CheckBefore = o.service, keep, o.checkBefore
 	result, err := client.Exchange(ctx, cfg)
-	if isn := (*client.ISNError)(nil); errors.As(err, &isn) {
-		err = cli.Misuse(err) // nothing was sent
-	}
-	return result, err
+	return result, misuseOfExchange(err)
 }
 
 // fixedService returns a service; nothing, if its port rotates: an exchange has no minute

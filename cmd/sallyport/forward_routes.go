@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 
@@ -84,14 +83,7 @@ func (o *knockOptions) forwardConfig(c *cobra.Command, env cli.Env, p client.Pro
 	}
 	if challenge {
 		cfg.OpenFor = p.Challenge.OpenFor
-		exchange := client.ExchangeConfig{
-			Server: p.Server, Addresses: p.Addresses, Challenge: *p.Challenge, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
-			Watch: o.watchOf(p), Random: rand.Reader, Report: progress.report,
-		}
-		if exchange.Challenge.Service == "" {
-			exchange.Challenge.Service, exchange.Challenge.Bind, exchange.Challenge.ServiceName = fixedService(p.Service), p.Bind, p.ServiceName
-		}
-		exchange.Prover, err = newProver(c.Context(), env, p, exchange.Challenge.Bind, exchange.Challenge.ServiceName)
+		exchange, err := o.exchangeConfig(c.Context(), env, p, true, progress.report)
 		if err != nil {
 			return cfg, err
 		}
@@ -102,9 +94,13 @@ func (o *knockOptions) forwardConfig(c *cobra.Command, env cli.Env, p client.Pro
 	if err != nil {
 		return cfg, err
 	}
+	other, err := o.elseExchange(c.Context(), env, p, true)
+	if err != nil {
+		return cfg, err
+	}
 	cfg.OpenFor = p.OpenFor
 	cfg.Knock = forwarding.Sequence(client.Config{
-		Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
+		Else: other, Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
 		NoWait: o.noWait, Now: env.Now, Report: progress.report,
 	})
 	return cfg, nil

@@ -20,6 +20,7 @@ type knockOptions struct {
 	verbose    bool
 	ipv4, ipv6 bool
 	protocol   string
+	carrier    string
 	watch      string
 	noWatch    bool
 	close      bool                   // --close
@@ -65,6 +66,10 @@ challenge; both are encoded in the ports of empty packets. If packets were lost 
 way in earlier attempts, the command prints a hint. If the challenge has a
 random port, the command does not connect to it: the port accepts one connection,
 which is yours.
+
+If packets open nothing, and the profile has https or dns in [challenge], the command
+makes the exchange by HTTPS or DNS. It begins with the way that has worked in this network
+before. --carrier forces one.
 
 If the service does not open, the command prints what is certain, because it saw it,
 and what is likely, the likeliest first. --json has one word for it, "reason". For a bug

@@ -19,6 +19,8 @@ func (o *knockOptions) flags(c *cobra.Command) {
 	f.BoolVar(&o.noWait, "no-wait", false, "do not wait for the next minute's ports")
 	f.StringVar(&o.protocol, "protocol", "",
 		"\"sequence\" or \"challenge\" (default \"sequence\", if the profile has it)")
+	f.StringVar(&o.carrier, "carrier", carrierAuto,
+		"\"udp\", \"https\" or \"dns\": what carries the messages; \"auto\" tries them in this order, as far as the profile has them")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print details for a bug report, without secrets")
 	f.BoolVarP(&o.ipv4, "ipv4", "4", false, "use IPv4 only")
 	f.BoolVarP(&o.ipv6, "ipv6", "6", false, "use IPv6 only")
@@ -57,5 +59,5 @@ func (o *knockOptions) check() error {
 	case !client.Watch(o.watch).Valid():
 		return cli.Misuse(fmt.Errorf("--watch: expected \"syn\", \"connection\" or \"none\", got %q", o.watch))
 	}
-	return nil
+	return o.checkCarrier()
 }

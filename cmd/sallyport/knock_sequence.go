@@ -17,8 +17,12 @@ func (o *knockOptions) sequence(
 	if err != nil {
 		return client.Result{}, cli.Misuse(err)
 	}
+	other, err := o.elseExchange(ctx, env, p, keep)
+	if err != nil {
+		return client.Result{}, cli.Misuse(err)
+	}
 	result, err := client.Knock(ctx, client.Config{
-		Profile: p, Service: o.service, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
+		Else: other, Profile: p, Service: o.service, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
 		NoWait: o.noWait, Keep: keep, Watch: o.watchOf(p), CheckBefore: o.checkBefore, Now: env.Now, Report: report,
 	})
 	var isn *client.ISNError

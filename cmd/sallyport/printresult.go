@@ -67,6 +67,9 @@ func remarks(r client.Result) (texts []string) {
 	if r.Watched && r.Rejected {
 		texts = append(texts, fmt.Sprintf("ICMP errors came for knocks: %s did not accept them, so the knock did not open %s", r.Address, r.Service))
 	}
+	if r.Carrier == client.CarrierHTTPS || r.Carrier == client.CarrierDNS {
+		texts = append(texts, fmt.Sprintf("the exchange went by %s", carrierText(r.Carrier)))
+	}
 	if r.Lost != (client.Lost{}) {
 		texts = append(texts, r.Lost.String())
 	}

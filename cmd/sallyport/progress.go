@@ -35,6 +35,9 @@ func (p *progress) report(e client.Event) {
 	} else if _, waits := e.(client.Waiting); waits {
 		p.printer.Printf("%s\n", text)
 	}
+	if changing, ok := e.(client.Changing); ok && !changing.Remembered && !p.options.verbose {
+		p.printer.Printf("hint: %s\n", text)
+	}
 	if _, moved := e.(client.Moved); moved && !p.options.verbose {
 		p.printer.Printf("hint: %s\n", text)
 	}
@@ -60,7 +63,15 @@ func (p *progress) text(e client.Event) string {
 		}
 		return fmt.Sprintf("attempt %d of %d: %d knocks to %s, UDP ports %s%s, nonces from %d%s%s",
 			e.Attempt, e.Of, len(e.Packets), e.Address, ports, minute, e.Base, clock, drawn)
+	case client.Changing:
+		if e.Remembered {
+			return fmt.Sprintf("%s has worked in this network before, and goes first", carrierText(e.To))
+		}
+		return fmt.Sprintf("no success so far; the next attempts go by %s", carrierText(e.To))
 	case client.Requested:
+		if e.Packets == 0 {
+			return fmt.Sprintf("attempt %d of %d: a request by %s, for %s", e.Attempt, e.Of, carrierText(e.Carrier), e.Address)
+		}
 		protocol := "UDP"
 		if e.TCP {
 			protocol = "TCP"
@@ -68,8 +79,14 @@ func (p *progress) text(e client.Event) string {
 		return fmt.Sprintf("attempt %d of %d: a request of %d packets to %s, %s ports %d to %d",
 			e.Attempt, e.Of, e.Packets, e.Address, protocol, e.First, e.Last)
 	case client.Answered:
-		return fmt.Sprintf("challenge received after %s; the server sees this computer as %s; a response of %d packets",
-			e.Took.Round(time.Millisecond), e.Public, e.Packets)
+		text := fmt.Sprintf("challenge received after %s", e.Took.Round(time.Millisecond))
+		if e.Public.IsValid() {
+			text += fmt.Sprintf("; the server sees this computer as %s", e.Public)
+		}
+		if e.Packets > 0 {
+			text += fmt.Sprintf("; a response of %d packets", e.Packets)
+		}
+		return text
 	case client.Unanswered:
 		return unanswered(e)
 	case client.Moved:
@@ -102,6 +119,17 @@ func unanswered(e client.Unanswered) string {
 		text += fmt.Sprintf("; ICMP errors for knocks: %d port unreachable, %d others", e.Refused, e.Blocked)
 	}
 	return text
+}
+
+// carrierText is the name of a carrier in texts.
+func carrierText(c client.Carrier) string {
+	switch c {
+	case client.CarrierHTTPS:
+		return "HTTPS"
+	case client.CarrierDNS:
+		return "DNS"
+	}
+	return "packets"
 }
 
 func joined[T any](list []T, text func(T) string) string {

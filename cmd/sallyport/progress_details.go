@@ -16,9 +16,19 @@ func (p *progress) details(version string, profile client.Profile, challenge boo
 	service := profile.Service
 	if challenge {
 		c := profile.Challenge
-		settings = append(settings, "protocol challenge", fmt.Sprintf("algorithm %d", c.Operation.Algorithm()),
-			fmt.Sprintf("requests %s from port %d", c.Request.Scheme, c.Request.Base),
-			fmt.Sprintf("responses %s from port %d", c.Response.Scheme, c.Response.Base))
+		settings = append(settings, "protocol challenge", fmt.Sprintf("algorithm %d", c.Operation.Algorithm()))
+		if c.HasPackets() {
+			settings = append(settings, fmt.Sprintf("requests %s from port %d", c.Request.Scheme, c.Request.Base),
+				fmt.Sprintf("responses %s from port %d", c.Response.Scheme, c.Response.Base))
+		}
+		for _, carrier := range []struct{ name, at string }{{"https", c.HTTPS}, {"dns", c.DNS}} {
+			if carrier.at != "" {
+				settings = append(settings, carrier.name+" "+carrier.at)
+			}
+		}
+		if c.Tunnel {
+			settings = append(settings, "a tunnel")
+		}
 		if c.SharedPorts {
 			settings = append(settings, "shared ports")
 		}

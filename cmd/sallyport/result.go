@@ -22,6 +22,7 @@ type outcome struct {
 	Attempts  int      `json:"attempts"`       // how many were made
 	ElapsedMS int64    `json:"elapsed_ms"`
 	SingleUse bool     `json:"one_connection,omitempty"` // the service accepts one connection, not yet used
+	Carrier   string   `json:"carrier,omitempty"`        // "https" or "dns": what carried the exchange; missing: packets
 	Bind      string   `json:"bind,omitempty"`           // "connection": only connect, run and forward can connect; missing: any program
 	// The service answered a connection that began before the knock: it is not hidden,
 	// or open for this address already. Missing: it did not, or the client does not know.
@@ -52,6 +53,9 @@ func printJSON(ctx context.Context, env cli.Env, r client.Result, bind client.Bi
 		}
 		if unconfirmed {
 			out.ExitCode = unconfirmedCode
+		}
+		if r.Carrier != client.CarrierPackets {
+			out.Carrier = string(r.Carrier)
 		}
 		out.SingleUse, out.OpenBefore, out.Rejected = r.SingleUse, r.OpenBefore, r.Rejected
 		out.LostRequests, out.LostResponses = r.Lost.Requests, r.Lost.Responses

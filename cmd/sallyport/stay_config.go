@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"fmt"
 	"time"
 
@@ -51,24 +50,20 @@ func (o *knockOptions) stayConfig(c *cobra.Command, env cli.Env, p client.Profil
 		report = progress.report
 	}
 	if challenge {
-		cfg.Exchange = &client.ExchangeConfig{
-			Server: p.Server, Addresses: p.Addresses, Challenge: *p.Challenge, Attempts: o.attempts, Timeout: o.timeout,
-			Family: o.family(), Watch: o.watchOf(p), Random: rand.Reader, Report: report,
-		}
-		if of := &cfg.Exchange.Challenge; of.Service == "" {
-			of.Service, of.Bind, of.ServiceName = fixedService(p.Service), p.Bind, p.ServiceName
-			if of.Service != "" {
-				of.Handshake = p.Handshake
-			}
-		}
-		return cfg, nil
+		exchange, err := o.exchangeConfig(c.Context(), env, p, false, report)
+		cfg.Exchange = &exchange
+		return cfg, err
 	}
 	nonces, err := profile.Nonces(c.Context(), p)
 	if err != nil {
 		return cfg, err
 	}
+	other, err := o.elseExchange(c.Context(), env, p, false)
+	if err != nil {
+		return cfg, err
+	}
 	cfg.Sequence = &client.Config{
-		Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
+		Else: other, Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
 		Watch: o.watchOf(p), Now: env.Now, Report: report,
 	}
 	return cfg, nil

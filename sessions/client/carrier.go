@@ -71,7 +71,7 @@ func (c Challenge) checkCarriers() error {
 	if c.Tunnel && c.HTTPS == "" {
 		return errors.New("expected a URL of the web server, which is the tunnel")
 	}
-	if !c.hasPackets() && (c.AnswerPort != 0 || c.Response.DataBits != 0) {
+	if !c.HasPackets() && (c.AnswerPort != 0 || c.Response.DataBits != 0) {
 		return errors.New("expected an encoding of requests")
 	}
 	return nil
@@ -80,8 +80,8 @@ func (c Challenge) checkCarriers() error {
 // hasCarrier reports whether there is a carrier other than packets.
 func (c Challenge) hasCarrier() bool { return c.HTTPS != "" || c.DNS != "" }
 
-// hasPackets reports whether the server takes exchanges as empty packets.
-func (c Challenge) hasPackets() bool { return c.Request.DataBits != 0 }
+// HasPackets reports whether the server takes exchanges as empty packets.
+func (c Challenge) HasPackets() bool { return c.Request.DataBits != 0 }
 
 // CarrierError is the error of a carrier that the profile does not have, or that cannot
 // open what the operation opens. Nothing was sent.
@@ -119,11 +119,18 @@ func (cfg *ExchangeConfig) carriers() (all []Carrier, err error) {
 	return all, nil
 }
 
+// CheckCarrier returns the CarrierError of Exchange, if there is one, with Keep or without.
+func (cfg ExchangeConfig) CheckCarrier(keep bool) error {
+	cfg.Keep = keep
+	_, err := cfg.carriers()
+	return err
+}
+
 // has reports whether the profile has a carrier.
 func (cfg *ExchangeConfig) has(by Carrier) bool {
 	switch by {
 	case CarrierPackets:
-		return cfg.Challenge.hasPackets()
+		return cfg.Challenge.HasPackets()
 	case CarrierHTTPS:
 		return cfg.Challenge.HTTPS != ""
 	case CarrierDNS:

@@ -67,7 +67,8 @@ func (f CarrierFile) remembered(server, network string, now time.Time) Carrier {
 		return CarrierAuto
 	}
 	for _, l := range f.read() {
-		if age := now.Unix() - l.at; l.server == server && l.network == network && age >= 0 && age < int64(carrierTime/time.Second) {
+		age := now.Unix() - l.at
+		if l.server == server && l.network == network && age >= 0 && age < int64(carrierTime/time.Second) {
 			return l.by
 		}
 	}

@@ -56,7 +56,7 @@ func (c Challenge) Check() error {
 	if err := c.checkCarriers(); err != nil {
 		return err
 	}
-	if c.hasPackets() || !c.hasCarrier() {
+	if c.HasPackets() || !c.hasCarrier() {
 		if err := c.checkPackets(); err != nil {
 			return err
 		}

@@ -119,3 +119,14 @@ func Nonces(ctx context.Context, p client.Profile) (client.NonceFile, error) {
 		First: p.FirstNonce, Drawn: drawn,
 	}, nil
 }
+
+// Carriers returns the file in which the client remembers carriers, in the user's state
+// directory.
+func Carriers() (client.CarrierFile, error) {
+	dirs, err := stateDirs()
+	if err != nil {
+		return client.CarrierFile{}, fmt.Errorf("find the user's state directory: %w", err)
+	}
+	const name = "carriers"
+	return client.CarrierFile{Path: filepath.Join(existing(dirs, name), name)}, nil
+}
