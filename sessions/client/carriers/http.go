@@ -64,6 +64,9 @@ func ParseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
+// errProxy does not repeat the setting, which may have a password.
+var errProxy = errors.New("the setting of the proxy (HTTPS_PROXY) is not a URL")
+
 func isHost(host string) bool {
 	_, err := netip.ParseAddr(host)
 	return err == nil || len(host) <= maxName && isName(strings.ToLower(strings.TrimSuffix(host, ".")))
@@ -88,7 +91,7 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	}
 	h := &HTTP{url: u, cfg: cfg}
 	if h.proxy, err = cfg.Proxy(u); err != nil {
-		return nil, fmt.Errorf("the setting of the proxy is not valid: %w", err)
+		return nil, errProxy
 	}
 	h.transport = &http.Transport{
 		Proxy:                  http.ProxyURL(h.proxy),

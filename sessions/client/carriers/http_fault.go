@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"net/url"
 )
 
 // unanswered returns the fault of a request without an answer, or the error of ctx.
@@ -16,6 +17,10 @@ func (h *HTTP) unanswered(ctx context.Context, err error) error {
 	var known *Fault // of the proxy
 	if errors.As(err, &known) {
 		return known
+	}
+	var request *url.Error // its text has the URL, and so a message
+	if errors.As(err, &request) {
+		err = request.Err
 	}
 	f := &Fault{Cause: Unreachable, By: h.url.Host, Err: err}
 	if h.proxy != nil {
