@@ -9,6 +9,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/profile"
 	"sallyport/sessions/client"
+	"sallyport/sessions/client/tunnel"
 )
 
 // carrierAuto is the value of --carrier that is the default.
@@ -43,7 +44,7 @@ func (o *knockOptions) exchangeConfig(
 ) (client.ExchangeConfig, error) {
 	cfg := client.ExchangeConfig{
 		Server: p.Server, Addresses: p.Addresses, Challenge: *p.Challenge, Attempts: o.attempts, Timeout: o.timeout,
-		Family: o.family(), Watch: o.watchOf(p), Carrier: o.carrierOf(), Random: rand.Reader, Now: env.Now, Report: report,
+		Family: o.family(), Watch: o.watchOf(p), Carrier: o.carrierOf(), Tunnel: tunnel.Dialer{}, Random: rand.Reader, Now: env.Now, Report: report,
 	}
 	if of := &cfg.Challenge; of.Service == "" {
 		of.Service, of.Bind, of.ServiceName = fixedService(p.Service), p.Bind, p.ServiceName

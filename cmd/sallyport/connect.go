@@ -49,6 +49,9 @@ socket, as ssh makes it with
 
 This does not exist on Windows.
 
+If the profile has tunnel = true, and the exchange went by HTTPS, the connection goes
+through the same web server. Then --fdpass is not possible.
+
 With bind = "isn" in the profile, the connection begins with the sequence number
 that the server expects. This requires Linux and CAP_NET_ADMIN.`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -85,8 +88,15 @@ that the server expects. This requires Linux and CAP_NET_ADMIN.`,
 			if err != nil {
 				return err
 			}
-			defer result.Conn.Close()
 			profile.End(p) // the connection may last for long
+			if result.Tunnel != nil {
+				defer result.Tunnel.Close()
+				if fdpass {
+					return cli.WithHint(errors.New("--fdpass: the connection goes through a web server, which this program must carry"), "omit --fdpass and ProxyUseFdpass")
+				}
+				return forward(c.Context(), env, streamConn{result.Tunnel})
+			}
+			defer result.Conn.Close()
 			if fdpass {
 				return to.pass(c.Context(), result.Conn.TCP())
 			}

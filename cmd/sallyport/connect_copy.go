@@ -15,12 +15,17 @@ import (
 	"sallyport/sessions/syserror"
 )
 
-// serviceConn is a client.Conn.
+// serviceConn is a client.Conn, or a streamConn.
 type serviceConn interface {
 	net.Conn
 	CloseWrite() error
 	SetKeepAliveConfig(net.KeepAliveConfig) error
 }
+
+// streamConn is a connection through a web server, which sends keepalives by itself.
+type streamConn struct{ client.Stream }
+
+func (streamConn) SetKeepAliveConfig(net.KeepAliveConfig) error { return nil }
 
 // forward copies in both directions until the service closes the connection. At the
 // end of standard input it closes only its side, so that the service can still reply.

@@ -63,7 +63,7 @@ func (o *knockOptions) routes(ctx context.Context, env cli.Env, name string, p c
 		}
 		if service != "" && w.Port == own.Port && w.Rotates == own.Rotates && w.UDP == own.UDP {
 			routes[i].Service = ""
-			routes[i].Each = routes[i].Each || bind == client.BindISN
+			routes[i].Each = routes[i].Each || bind == client.BindISN || challenge && p.Challenge.Tunnel
 			routes[i].Prover = prover
 			routes[i].Granted = handshake == client.HandshakeGranted
 		}

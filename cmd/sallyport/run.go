@@ -45,7 +45,8 @@ keep it open for the command, since a later knock opens another port.
 
 With bind = "connection" in the profile, each connection has to prove itself, which the
 command cannot do. Then {host} and {port} are a local port, whose connections this
-program proves and carries to the service, as "forward" does.`,
+program proves and carries to the service, as "forward" does. The same applies if
+connections go through a web server (tunnel = true in the profile).`,
 		Example: `  sallyport run work -- curl http://{host}:{port}/
   sallyport run vpn --once -- wg-quick up wg0`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -81,12 +82,14 @@ program proves and carries to the service, as "forward" does.`,
 				return cli.Misuse(err)
 			}
 			since := env.Clock.Boot()
-			result, err := o.send(c, env, p, false)
-			if err != nil {
-				return err
+			var result client.Result
+			if !o.tunnels(p) { // there, each connection has an exchange
+				if result, err = o.send(c, env, p, false); err != nil {
+					return err
+				}
 			}
 			defer o.closeAtEnd(c.Context(), env, p) // after the last knock
-			if !once && changes == "" {
+			if !once && changes == "" && !o.tunnels(p) {
 				end, err := o.stayOpen(c, env, p, every, since)
 				if err != nil {
 					return cli.Misuse(err)

@@ -45,12 +45,21 @@ func (o *knockOptions) remarkBound(env cli.Env, name string, p client.Profile) e
 		fmt.Sprintf("each connection to the service must prove itself: connect by sallyport connect %s, sallyport run %s -- COMMAND, or sallyport forward %s PORT", name, name, name))
 }
 
-// proveFor lets a command connect to a service with bind = "connection": until the caller
+// tunnels reports whether each connection goes through the web server of the profile.
+func (o *knockOptions) tunnels(p client.Profile) bool {
+	challenge, err := o.usesChallenge(p)
+	by := o.carrierOf()
+	return err == nil && challenge && p.Challenge.Tunnel &&
+		(by == client.CarrierHTTPS || by == client.CarrierAuto && p.Challenge.Request.DataBits == 0)
+}
+
+// proveFor lets a command connect to a service with bind = "connection", or through a web
+// server: until the caller
 // calls end, a port of the loopback leads to the service, and the result has that port in
 // place of the service. For other services it does nothing.
 func (o *knockOptions) proveFor(c *cobra.Command, env cli.Env, name string, p client.Profile, r *client.Result) (end func(), err error) {
 	s, bound := o.boundService(p)
-	if !bound {
+	if !bound && !o.tunnels(p) {
 		return func() {}, nil
 	}
 	quiet := *o

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +23,7 @@ import (
 	"sallyport/sessions/client/carriers"
 	"sallyport/verify/challenge/carrier"
 	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/preamble"
 	"sallyport/verify/schedule"
 )
 
@@ -228,6 +230,42 @@ func TestExchangeForConnection(t *testing.T) {
 	var offline *OfflineError
 	if !errors.As(err, &offline) || !strings.Contains(offline.Hint(), "no tunnel here") {
 		t.Errorf("without a tunnel: %v", err)
+	}
+}
+
+// TestTunnelProves: where connections prove themselves, a tunnel does so before the caller
+// gets it, and one that does not reach the server is closed.
+func TestTunnelProves(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	for name, right := range map[string]bool{"the server": true, "another program": false} {
+		o := newOperation(t, exchange.Mutual, false)
+		cfg := carriedConfig(o, newResponders(t, o, carrier.HTTP, "127.0.0.1").serve(alone))
+		cfg.Challenge.Bind, cfg.Challenge.ServiceName, cfg.Attempts = BindConnection, "web", 1
+		cfg.Prover = newTestProver(t, time.Now)
+		there, here := net.Pipe()
+		cfg.Challenge.Tunnel, cfg.Tunnel, cfg.Keep = true, &testTunnel{stream: pipeStream{here}}, true
+		proved := make(chan error, 1)
+		go func() {
+			first := make([]byte, preamble.Size)
+			_, err := io.ReadFull(there, first)
+			answer := answerTo(t, first)
+			if !right {
+				answer[len(answer)-1] ^= 1
+			}
+			there.Write(answer)
+			if err == nil {
+				_, err = io.ReadFull(there, make([]byte, preamble.ProofSize))
+			}
+			proved <- err
+		}()
+		got, err := Exchange(t.Context(), cfg)
+		if proof := <-proved; (proof == nil) != right || (err == nil) != right || (got.Tunnel != nil) != right {
+			t.Errorf("%s: %+v, %v, the proof: %v", name, got, err, proof)
+		}
+		here.Close()
 	}
 }
 

@@ -159,5 +159,6 @@ func (cfg *ExchangeConfig) suits(by Carrier) error {
 
 // tunnels reports whether the connection to the service goes through the web server.
 func (cfg *ExchangeConfig) tunnels(by Carrier) bool {
-	return by == CarrierHTTPS && cfg.Challenge.Tunnel && cfg.Tunnel != nil && cfg.Keep
+	c := cfg.Challenge
+	return by == CarrierHTTPS && c.Tunnel && cfg.Tunnel != nil && cfg.Keep && otherService(cfg.Server, c.Service, cfg.Service) == ""
 }

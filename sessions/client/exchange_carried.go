@@ -188,7 +188,7 @@ func (x *exchanging) tunnel(ctx context.Context, r *request, n int) (Result, err
 	way := s.messenger.(*carriers.HTTP)
 	dialCtx, cancel := context.WithTimeout(ctx, s.budget)
 	defer cancel()
-	c, err := x.cfg.Tunnel.DialService(dialCtx, way, s.number, r.answer.Ticket)
+	c, err := x.dialTunnel(dialCtx, way, s, r.answer.Ticket)
 	if err != nil {
 		x.found.tunnel = err
 		return Result{Service: r.service}, err
@@ -199,6 +199,29 @@ func (x *exchanging) tunnel(ctx context.Context, r *request, n int) (Result, err
 		Address: r.knock, Service: r.service, Attempts: n, Watched: true, Carrier: x.by, Tunnel: c,
 		Lost: x.found.lost(r.knock),
 	}, nil
+}
+
+// dialTunnel opens a tunnel, and proves it where connections must prove themselves.
+func (x *exchanging) dialTunnel(ctx context.Context, way *carriers.HTTP, s *carriedConn, ticket [exchange.TicketSize]byte) (Stream, error) {
+	if x.cfg.Challenge.Bind != BindConnection {
+		return x.cfg.Tunnel.DialService(ctx, way, s.number, ticket)
+	}
+	if x.cfg.Prover == nil {
+		return nil, errNoProver
+	}
+	proof, err := x.cfg.Prover.Prepare(ctx) // before the connection: the server waits for the preamble from then on
+	if err != nil {
+		return nil, err
+	}
+	c, err := x.cfg.Tunnel.DialService(ctx, way, s.number, ticket)
+	if err != nil {
+		return nil, err
+	}
+	if err := proof.Prove(ctx, c); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // handedOver is a messenger that belongs to a Stream.

@@ -16,8 +16,8 @@ import (
 
 const (
 	connectTime = 5 * time.Second // for one address
-	// agent is one that filters of a network let pass.
-	agent = "Mozilla/5.0"
+	// Agent is a User-Agent that filters of a network let pass.
+	Agent = "Mozilla/5.0"
 )
 
 // HTTPConfig configures an HTTP. URL is required.

@@ -78,7 +78,7 @@ func (h *HTTP) send(
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("User-Agent", agent)
+	r.Header.Set("User-Agent", Agent)
 	r.Header.Set("Accept", "text/html")
 	answer, err := h.client.Do(r)
 	if err != nil {

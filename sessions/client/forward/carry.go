@@ -26,7 +26,7 @@ func carry(ctx context.Context, local, remote Conn, first []byte) error {
 	if e.err == nil {
 		// No goroutine reads from it any longer: without the watch, its reset would go
 		// unnoticed while the other side is silent.
-		defer watchEnd(bare(e.from), func(reset bool) {
+		defer watch(bare(e.from), func(reset bool) {
 			if reset {
 				abort(local, remote)
 			} else {
@@ -37,6 +37,27 @@ func carry(ctx context.Context, local, remote Conn, first []byte) error {
 		})()
 	}
 	return cmp.Or(e.err, (<-ends).err)
+}
+
+// watch is watchEnd, also for a tunnel, whose end is always a reset.
+func watch(c Conn, f func(reset bool)) (stop func()) {
+	tunnel, ok := c.(interface{ Done() <-chan struct{} })
+	if !ok {
+		return watchEnd(c, f)
+	}
+	stopped, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-tunnel.Done():
+			f(true)
+		case <-stopped:
+		}
+	}()
+	return func() {
+		close(stopped)
+		<-ended
+	}
 }
 
 // bare returns the connection itself, of one that could be replaced in its first moments.

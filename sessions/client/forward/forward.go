@@ -34,12 +34,12 @@ type Request struct {
 
 // Opened is what a knock has opened.
 type Opened struct {
-	Server  netip.Addr     // to which the knocks went
-	Service netip.AddrPort // of the request
+	Server  netip.Addr     // to which the knocks went; invalid: Conn is all that they have opened
+	Service netip.AddrPort // of the request; invalid as Server
 	Conn    Conn           // with Keep
 }
 
-// Conn is a connection: a *net.TCPConn, a *net.UnixConn or a *client.Conn.
+// Conn is a connection: a *net.TCPConn, a *net.UnixConn, a *client.Conn or a client.Stream.
 type Conn interface {
 	net.Conn
 	CloseWrite() error

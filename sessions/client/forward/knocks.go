@@ -85,6 +85,9 @@ func Challenge(cfg client.ExchangeConfig) func(context.Context, Request) (Opened
 }
 
 func opened(r client.Result) Opened {
+	if r.Tunnel != nil { // it has opened nothing for other connections
+		return Opened{Conn: r.Tunnel}
+	}
 	o := Opened{Server: r.Address, Service: r.Service}
 	if r.Conn != nil {
 		o.Conn = r.Conn

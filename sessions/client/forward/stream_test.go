@@ -207,11 +207,18 @@ func TestScanner(t *testing.T) {
 }
 
 // TestEach: each connection gets that of a knock, and the knocks are one after the other.
+// So does each connection through a web server, which opens nothing for others.
 func TestEach(t *testing.T) {
+	for _, row := range []struct{ each, tunnels bool }{{true, false}, {true, true}, {false, true}} {
+		testEach(t, row.each, row.tunnels)
+	}
+}
+
+func testEach(t *testing.T, each, tunnels bool) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newListener()
-		w := &remote{openFor: time.Minute, takes: 100 * time.Millisecond}
-		s := serve(t, w, Config{OpenFor: time.Minute}, Route{Each: true, Streams: listeners(l)})
+		w := &remote{openFor: time.Minute, takes: 100 * time.Millisecond, tunnels: tunnels}
+		s := serve(t, w, Config{OpenFor: time.Minute}, Route{Service: ":80", Each: each, Streams: listeners(l)})
 		var done sync.WaitGroup
 		for i := range 5 {
 			c := l.connect()

@@ -200,6 +200,7 @@ type remote struct {
 	lossy   bool // UDP: nothing answers
 	refuses bool // UDP: an ICMP error comes for each datagram
 	moved   netip.Addr
+	tunnels bool     // a knock opens one connection, and nothing else
 	echoed  []string // datagrams that arrived
 }
 
@@ -230,6 +231,9 @@ func (w *remote) knock(ctx context.Context, r Request) (Opened, error) {
 	if r.Keep {
 		w.kept.Add(1)
 		o.Conn = w.serve()
+	}
+	if w.tunnels {
+		o = Opened{Conn: o.Conn}
 	}
 	return o, nil
 }
