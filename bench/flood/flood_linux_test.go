@@ -97,7 +97,7 @@ func (w *network) receive(n int) (got [][]byte) {
 	return got
 }
 
-func playEverything(t *testing.T, make func(index, core int) (Generator, error)) {
+func playEverything(t *testing.T, newGenerator func(index, core int) (Generator, error)) {
 	w := newNetwork(t)
 	cores, err := clock.Cores()
 	if err != nil {
@@ -105,7 +105,7 @@ func playEverything(t *testing.T, make func(index, core int) (Generator, error))
 	}
 	var g Generator
 	if err := w.away.Do(func() (err error) {
-		g, err = make(w.index, cores[0])
+		g, err = newGenerator(w.index, cores[0])
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -153,6 +153,36 @@ func playEverything(t *testing.T, make func(index, core int) (Generator, error))
 		sent, got := w.play(g, alone, 7)
 		if len(got) != 7 || sent.Frames != 7 {
 			t.Errorf("%d frames sent, %d came", sent.Frames, len(got))
+		}
+	})
+	t.Run("replies", func(t *testing.T) {
+		replies := make(chan []byte, 3)
+		for i := range 3 {
+			replies <- w.frame('r', i, 17)
+		}
+		replying := s
+		replying.Replies = replies
+		if g.Name() != "sendmmsg" {
+			if _, err := g.Play(t.Context(), replying); err == nil {
+				t.Error("played")
+			}
+			return
+		}
+		_, got := w.play(g, replying, 50)
+		var honest []byte
+		since := 0
+		for _, b := range got {
+			if b[0] == 'f' {
+				since++
+				continue
+			}
+			if since < 1 || since > 2*s.Every-1 {
+				t.Errorf("%d of the flood before %q", since, b[:2])
+			}
+			honest, since = append(honest, b[:2]...), 0
+		}
+		if want := "r\x00r\x01r\x02h\x00h\x01"; !bytes.HasPrefix(honest, []byte(want)) {
+			t.Errorf("honest datagrams %q, want first %q", honest, want)
 		}
 	})
 	t.Run("varied", func(t *testing.T) {

@@ -98,7 +98,11 @@ func (p *packet) Play(ctx context.Context, s Stream) (Sent, error) {
 			return snd.result, err
 		}
 		if n == 0 {
-			break // no frame is left
+			if s.Replies == nil {
+				break // no frame is left
+			}
+			pause(int64(burst))
+			continue
 		}
 		if s.Rate > 0 {
 			due = max(due, now-int64(burst)) + int64(float64(n)/s.Rate*1e9)
@@ -126,22 +130,34 @@ func (s *sender) batch() (n int, err error) {
 	var stamps [batchSize]*int64
 	for ; n < room; n++ {
 		waiting := s.honest < len(s.stream.Honest)
+		if len(flood) == 0 || s.left == 0 {
+			select {
+			case frame := <-s.stream.Replies:
+				s.set(n, frame)
+				s.left = s.gap()
+				continue
+			default:
+			}
+		}
 		switch {
 		case waiting && (len(flood) == 0 || s.left == 0):
 			s.set(n, s.stream.Honest[s.honest])
 			stamps[n] = &s.result.Honest[s.honest]
 			s.honest++
-			s.left = 1 + rand.IntN(2*s.stream.Every-1)
+			s.left = s.gap()
 		case len(flood) > 0:
 			s.set(n, s.vary(n, flood[s.next]))
 			s.next = (s.next + 1) % len(flood)
-			s.left--
+			s.left = max(s.left-1, 0)
 		default:
 			return n, s.send(n, &stamps)
 		}
 	}
 	return n, s.send(n, &stamps)
 }
+
+// gap returns the number of flood frames until the next honest one.
+func (s *sender) gap() int { return 1 + rand.IntN(max(2*s.stream.Every-1, 1)) }
 
 func (s *sender) set(i int, frame []byte) {
 	s.vectors[i] = unix.Iovec{Base: unsafe.SliceData(frame)}

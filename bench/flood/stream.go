@@ -21,6 +21,10 @@ type Stream struct {
 	// honest frame, the flood continues.
 	Honest [][]byte
 	Every  int
+	// Replies are honest frames that become known while the stream plays, such as the
+	// next message of an exchange. Each is sent as soon as an honest frame is due,
+	// before those of Honest. Only NewPacket plays them.
+	Replies <-chan []byte
 	// Rate is the number of all frames a second; 0: the maximum.
 	Rate float64
 	// For is the duration, at most maxFor.

@@ -68,6 +68,9 @@ func (x *xdp) Play(ctx context.Context, s Stream) (Sent, error) {
 	if err := s.check(); err != nil {
 		return Sent{}, err
 	}
+	if s.Replies != nil {
+		return Sent{}, errors.New("stream: the kernel's generator sends no replies")
+	}
 	size := s.longest()
 	maps, err := mapsOf(s, size)
 	if err != nil {

@@ -14,14 +14,17 @@ type budget struct {
 func newBudget(perSecond int) *budget { return &budget{pause: time.Second / time.Duration(perSecond)} }
 
 // take reports whether the rate permits one more, and counts it.
-func (b *budget) take(now time.Time) bool {
+func (b *budget) take(now time.Time) bool { return takeFrom(&b.full, b.pause, now) }
+
+// takeFrom takes one from a bucket that is full again at a time, in nanoseconds.
+func takeFrom(bucket *atomic.Int64, pause time.Duration, now time.Time) bool {
 	for {
-		before := b.full.Load()
-		full := max(before, now.UnixNano()) + int64(b.pause)
+		before := bucket.Load()
+		full := max(before, now.UnixNano()) + int64(pause)
 		if full-now.UnixNano() > int64(time.Second) {
 			return false
 		}
-		if b.full.CompareAndSwap(before, full) {
+		if bucket.CompareAndSwap(before, full) {
 			return true
 		}
 	}

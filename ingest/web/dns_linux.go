@@ -49,6 +49,7 @@ type DNS struct {
 	config      DNSConfig
 	responder   responder
 	connections *connections
+	readers     []*batch
 }
 
 // NewDNS makes a DNS, which answers when it runs.
@@ -81,25 +82,37 @@ func NewDNS(c DNSConfig) (*DNS, error) {
 		if err := receiveDestinations(s); err != nil {
 			return nil, fmt.Errorf("socket at %s: %w", s.LocalAddr(), err)
 		}
+		if err := setReceiveBuffer(s); err != nil {
+			return nil, fmt.Errorf("socket at %s: queue: %w", s.LocalAddr(), err)
+		}
 	}
-	return &DNS{
+	d := &DNS{
 		config: c,
 		responder: responder{
-			zone: z, receiver: newReceiver(c.Exchanges), amplification: c.Amplification,
+			zone: z, amplification: c.Amplification,
 			strangers: newBudget(c.Answers), challenges: newBudget(c.Answers),
 		},
 		connections: newConnections(c.Connections),
-	}, nil
+	}
+	d.responder.receiver.init(c.Exchanges)
+	for _, s := range c.Sockets {
+		for range c.Readers {
+			b, err := newBatch(s)
+			if err != nil {
+				return nil, fmt.Errorf("socket at %s: %w", s.LocalAddr(), err)
+			}
+			d.readers = append(d.readers, b)
+		}
+	}
+	return d, nil
 }
 
 // Run answers until the context ends. Then it closes the sockets, listeners and
 // connections, and returns when no goroutine is left.
 func (d *DNS) Run(ctx context.Context) {
 	var tasks sync.WaitGroup
-	for _, s := range d.config.Sockets {
-		for range d.config.Readers {
-			tasks.Go(func() { d.receive(ctx, s) })
-		}
+	for _, b := range d.readers {
+		tasks.Go(func() { d.receive(ctx, b) })
 	}
 	for _, l := range d.config.Listeners {
 		tasks.Go(func() { d.accept(ctx, l, &tasks) })
@@ -116,24 +129,24 @@ func (d *DNS) Run(ctx context.Context) {
 }
 
 // receive answers the queries of a socket.
-func (d *DNS) receive(ctx context.Context, s *net.UDPConn) {
-	var message [maxQuery]byte
-	var control [controlSize]byte
+func (d *DNS) receive(ctx context.Context, b *batch) {
 	var memory scratch
-	var out []byte
 	for {
-		n, controlled, _, from, err := s.ReadMsgUDPAddrPort(message[:], control[:])
+		n, err := b.receive()
 		if err != nil {
 			if !pause(ctx, err) {
 				return
 			}
 			continue
 		}
-		out = d.responder.answer(&memory, out[:0], message[:n], false, d.config.Now())
-		if len(out) > 0 {
-			// A datagram that the kernel does not send is lost, like others.
-			s.WriteMsgUDPAddrPort(out, answerFrom(control[:controlled]), from)
+		now := d.config.Now()
+		for i := range n {
+			out := d.responder.answer(&memory, b.room(), b.query(i), false, now)
+			if len(out) > 0 {
+				b.answer(i, out)
+			}
 		}
+		b.send()
 	}
 }
 

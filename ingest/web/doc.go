@@ -16,17 +16,21 @@
 //	HTTP   a handler around the site
 //	  -> carrier            the path of a GET, the body of a short POST -> parts
 //	       -> Proxies       the client's address, through the trusted proxies
-//	       -> receiver, Exchanges, budget, as above
+//	       -> receiver, with a share of the requests for each source
+//	       -> Exchanges, budget, as above
 //	       -> Tunnels       an upgrade with a ticket -> a connection for a service
-//	  <- the page of a challenge, a tunnel, or else the site's own answer
+//	  <- the page of a challenge, a tunnel, or else the site's own answer; behind another
+//	     web server a status by which that server knows that the answer is its own
 //
-// Who owns what: each UDP socket has DNSConfig.Readers goroutines, and each TCP connection
-// has one; net/http has one for each connection or stream. All call answer or ServeHTTP,
-// which are safe for concurrent use. Only messages of several parts take a lock. Sockets
-// and listeners belong to the DNS that was given them, or to Run.
+// Who owns what: each UDP socket has DNSConfig.Readers goroutines, each with a batch of
+// queries that one system call reads, and each TCP connection has one; net/http has one
+// for each connection or stream. All call answer or ServeHTTP, which are safe for
+// concurrent use. Only messages of several parts take a lock. Sockets and listeners belong
+// to the DNS that was given them, or to Run.
 //
 // When something is full: the kernel drops at a full socket queue; a query beyond the
-// budget gets no answer, and a request beyond it the site's, but their parts count; a
+// budget gets no answer, and a request beyond it the site's, but their parts count; so does
+// a request over HTTP beyond the share of its source, which the Exchanges do not get; a
 // connection beyond the bound takes the place of the one that has been silent longest; a
 // tunnel beyond the bound is closed, with a reason for its client; a
 // message in parts takes the place of the oldest of its entries (carrier.Assembler).

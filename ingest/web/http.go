@@ -13,6 +13,14 @@ import (
 	"sallyport/verify/challenge/carrier"
 )
 
+const (
+	// DefaultChallenges is above the rate of a table of exchanges with its default size.
+	// A challenge over HTTP needs no limit by which a forged address is spared.
+	DefaultChallenges = 4000
+
+	sourceChallenges = 50
+)
+
 // HTTPConfig configures an HTTP. Exchanges is required, and either Site or Unproved.
 type HTTPConfig struct {
 	// Site answers all requests that draw no challenge. It must not change the
@@ -26,7 +34,8 @@ type HTTPConfig struct {
 	Tunnels    Tunnels
 	MaxTunnels int // at a time; 0: DefaultTunnels
 	Proxies    Proxies
-	// Challenges is how many challenges are sent a second; 0: DefaultAnswers.
+	// Challenges is how many challenges are sent a second; 0: DefaultChallenges. An IPv4
+	// address, or a /64, gets at most sourceChallenges of them.
 	Challenges int
 	Now        func() time.Time // nil: time.Now
 }
@@ -49,7 +58,7 @@ type HTTP struct {
 // NewHTTP makes an HTTP.
 func NewHTTP(c HTTPConfig) (*HTTP, error) {
 	if c.Challenges == 0 {
-		c.Challenges = DefaultAnswers
+		c.Challenges = DefaultChallenges
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -73,7 +82,10 @@ func NewHTTP(c HTTPConfig) (*HTTP, error) {
 	if err := c.Proxies.validate(); err != nil {
 		return nil, err
 	}
-	return &HTTP{config: c, receiver: newReceiver(c.Exchanges), challenges: newBudget(c.Challenges)}, nil
+	h := &HTTP{config: c, challenges: newBudget(c.Challenges)}
+	h.receiver.init(c.Exchanges)
+	h.receiver.shares = newShares(min(c.Challenges, sourceChallenges))
+	return h, nil
 }
 
 // ServeHTTP takes the message of a request, if it carries one, and answers.
@@ -169,14 +181,14 @@ func (u unproved) ServeHTTP(w http.ResponseWriter, _ *http.Request) { w.WriteHea
 type HTTPStats struct {
 	Requests     uint64
 	Challenges   uint64   // sent
-	Limited      uint64   // not sent, beyond the budget
+	Limited      uint64   // not sent, beyond the budget or the share of a source
 	Paths, Forms []uint64 // GET and POST requests that can carry a message, by carrier.Reason
 	Tunnels      TunnelStats
 }
 
 // Stats returns the counters. It is safe for concurrent use.
 func (h *HTTP) Stats() HTTPStats {
-	st := HTTPStats{Requests: h.requests.Load(), Challenges: h.sent.Load(), Limited: h.limited.Load(), Tunnels: h.tunnels.stats()}
+	st := HTTPStats{Requests: h.requests.Load(), Challenges: h.sent.Load(), Limited: h.limited.Load() + h.receiver.refused.Load(), Tunnels: h.tunnels.stats()}
 	for i := range carrier.NumReasons {
 		st.Paths = append(st.Paths, h.paths[i].Load())
 		st.Forms = append(st.Forms, h.forms[i].Load())

@@ -3,6 +3,7 @@ package web
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sallyport/verify/challenge/carrier"
@@ -27,18 +28,21 @@ const assemblies = 1024
 // is safe for concurrent use.
 type receiver struct {
 	exchanges Exchanges
+	shares    *shares       // of the sources of requests; nil: they can be forged, and have none
+	refused   atomic.Uint64 // requests beyond the share of their source
 	mu        sync.Mutex
 	assembler *carrier.Assembler // guarded by mu
 }
 
-func newReceiver(e Exchanges) receiver {
-	return receiver{exchanges: e, assembler: carrier.NewAssembler(assemblies)}
+func (r *receiver) init(e Exchanges) {
+	r.exchanges, r.assembler = e, carrier.NewAssembler(assemblies)
 }
 
 // take takes a part that came from an address, and appends the challenge, if its
 // message is a complete request that has one. It ignores a request for an address of
-// another family than the client's.
+// another family than the client's, and one beyond the share of its source.
 func (r *receiver) take(dst []byte, m *carrier.Message, client netip.Addr, now time.Time) ([]byte, bool) {
+	source := client
 	switch m.Kind {
 	case carrier.Request4:
 		if !client.Is4() {
@@ -61,6 +65,10 @@ func (r *receiver) take(dst []byte, m *carrier.Message, client netip.Addr, now t
 	}
 	if m.Kind == carrier.Response {
 		r.exchanges.Response(m, now)
+		return dst, false
+	}
+	if r.shares != nil && !r.shares.take(source, now) {
+		r.refused.Add(1)
 		return dst, false
 	}
 	return r.exchanges.Request(dst, m, client, now)

@@ -41,7 +41,8 @@ func TestKindsAndAddresses(t *testing.T) {
 		{carrier.Response, none, true, none, false},
 	} {
 		var e recorder
-		r := newReceiver(&e)
+		var r receiver
+		r.init(&e)
 		_, challenge := r.take(nil, message(t, test.kind, 5, []byte("a")), test.from, start)
 		taken := len(e.clients) == 1
 		if taken != test.taken || challenge != test.challenge || taken && e.clients[0] != test.client {

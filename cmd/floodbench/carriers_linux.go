@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/bench/carriers"
+	"sallyport/cmd/internal/cli"
+)
+
+func carriersTrial() trial[carriers.Result] {
+	return trial[carriers.Result]{
+		name:  "carriers",
+		short: "Flood the listeners for exchanges over HTTP and DNS",
+		long: `Two hundred honest clients make one exchange each over HTTP or DNS, without a
+retry, a hundred visitors load the site, and fifty clients knock by UDP, while the
+same listeners receive 20,000 HTTP requests or 100,000 DNS queries a second. Fails if
+fewer than 99 % of each succeed within a second, or if memory grows.`,
+		run: func(
+			ctx context.Context, server string, window time.Duration, progress func(int, int, string),
+		) ([]carriers.Result, error) {
+			return carriers.Run(ctx, carriers.Config{
+				Server: server, Target: []string{carriersTarget}, Window: window, Progress: progress,
+			})
+		},
+		write: carriers.WriteText,
+	}
+}
+
+const carriersTarget = "carriers-target"
+
+// carriersTargetCommand is the process with the listeners that carriers floods.
+func carriersTargetCommand(env cli.Env) *cobra.Command {
+	return &cobra.Command{
+		Use:    carriersTarget + " ADDRESS",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return carriers.RunTarget(args[0], env.Stdin, env.Stdout)
+		},
+	}
+}
