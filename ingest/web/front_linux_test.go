@@ -91,6 +91,7 @@ type front struct {
 	start func(t *testing.T, plain bool, upstream string) (at string) // returns its address
 	tls   *tls.Config                                                 // nil: without TLS
 	form  string                                                      // a path that takes forms; "": none
+	early bool                                                        // it answers before the body of a GET has arrived
 }
 
 // dial connects to the proxy from another address than the proxy's.
@@ -119,6 +120,49 @@ func (f front) raw(t *testing.T, at, request string) string {
 	return date.ReplaceAllString(string(b), "Date:")
 }
 
+// answersEarly reports whether the proxy answers requests for a page with a number, over
+// HTTP/1.1 and HTTP/2, whose bodies never come.
+func (f front) answersEarly(t *testing.T, at string) bool {
+	t.Helper()
+	begins := func(c net.Conn, request string, answer func([]byte) bool) bool {
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(readFormTime / 2)) // less than any server waits for a body
+		io.WriteString(c, request)
+		var b [4096]byte
+		for n := 0; n < len(b); {
+			more, err := c.Read(b[n:])
+			if n += more; answer(b[:n]) {
+				return true
+			}
+			if err != nil {
+				return false
+			}
+		}
+		return false
+	}
+	c, err := f.dial(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := begins(c, "GET /123/456.html HTTP/1.1\r\nHost: "+testHost+"\r\nContent-Length: 9\r\n\r\n", func(b []byte) bool {
+		return bytes.HasPrefix(b, []byte("HTTP/1.1 200"))
+	})
+	a := newAttacker(t, at)
+	if err := a.frame(frameHeaders, endHeaders, 1, "\x82\x04\x0d/123/456.html\x87\x01\x0f"+testHost); err != nil {
+		t.Fatal(err)
+	}
+	return one && begins(a.conn, "", func(b []byte) bool {
+		for len(b) >= 9 {
+			size := int(b[0])<<16 | int(b[1])<<8 | int(b[2])
+			if b[3] == frameHeaders {
+				return true
+			}
+			b = b[min(len(b), 9+size):]
+		}
+		return false
+	})
+}
+
 // testFront: a stranger gets the same bytes from the proxy alone, from one before a
 // server with operations, and from one whose server is down; and exchanges work.
 func testFront(t *testing.T, f front) {
@@ -128,7 +172,8 @@ func testFront(t *testing.T, f front) {
 	with := f.start(t, false, upstream(t, e))
 	down := f.start(t, false, closed(t))
 
-	paths := append(strangersRequests(t, o), get("/123/456.html", "If-None-Match: *\r\n"), get("/123/456.html", "Range: bytes=2-3\r\n"))
+	paths := append(strangersRequests(t, o), get("/123/456.html", "If-None-Match: *\r\n"), get("/123/456.html", "Range: bytes=2-3\r\n"),
+		get("/123/456.html", "Upgrade: websocket\r\n", "Sec-WebSocket-Version: 13\r\n", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"))
 	var requests []string
 	for _, r := range paths {
 		if strings.HasSuffix(r, cut) || strings.Contains(r, " http://") {
@@ -152,6 +197,14 @@ func testFront(t *testing.T, f front) {
 	}
 	if len(e.waiting) > 0 {
 		t.Errorf("%d requests were challenged", len(e.waiting))
+	}
+
+	if f.early {
+		for name, at := range map[string]string{"plain": plain, "with": with} {
+			if !f.answersEarly(t, at) {
+				t.Errorf("%s: the answer to a GET waits for its body", name)
+			}
+		}
 	}
 
 	fetch := func(method, path, body string) []byte {
@@ -203,7 +256,7 @@ func TestNginxInFront(t *testing.T) {
 		body, err := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %s %q %v %q", r.Method, r.RequestURI, body, err, r.Header.Get("Content-Type"))
 	})})
-	testFront(t, front{tls: &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}, form: "/app/form", start: func(t *testing.T, plain bool, upstream string) string {
+	testFront(t, front{tls: &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}, form: "/app/form", early: true, start: func(t *testing.T, plain bool, upstream string) string {
 		return run(t, func(at netip.AddrPort, directory string) *exec.Cmd {
 			site := recipe(t, "nginx-site.conf", plain, "listen 443", "listen "+at.String(), "127.0.0.1:8081", upstream,
 				"127.0.0.1:8080", app, "/srv/www", root, "/etc/ssl/www.example.org.pem", file, "/etc/ssl/www.example.org.key", keyFile)

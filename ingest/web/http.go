@@ -92,7 +92,7 @@ func NewHTTP(c HTTPConfig) (*HTTP, error) {
 func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.requests.Add(1)
 	var m carrier.Message
-	if h.read(&m, r) {
+	if h.read(&m, w, r) {
 		if ticket, ok := m.Ticket(); ok && upgrades(r) {
 			if !h.openTunnel(w, r, m.Exchange, ticket) {
 				h.config.Site.ServeHTTP(w, r)
@@ -116,7 +116,7 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // read parses the message of a request, and reports whether it has one. The site can
 // still read the whole body.
-func (h *HTTP) read(m *carrier.Message, r *http.Request) bool {
+func (h *HTTP) read(m *carrier.Message, w http.ResponseWriter, r *http.Request) bool {
 	switch {
 	case r.Method == http.MethodGet && r.ContentLength == 0:
 		reason := m.ParsePath(r.RequestURI)
@@ -127,7 +127,12 @@ func (h *HTTP) read(m *carrier.Message, r *http.Request) bool {
 			return false
 		}
 		var body [carrier.MaxForm]byte
+		control := http.NewResponseController(w)
+		control.SetReadDeadline(time.Now().Add(readFormTime)) // not all writers have one
 		n, err := io.ReadFull(r.Body, body[:r.ContentLength])
+		if err == nil { // otherwise no further read waits
+			control.SetReadDeadline(time.Time{})
+		}
 		r.Body = readBody{bytes.NewReader(body[:n]), err, r.Body}
 		if err != nil {
 			return false
@@ -175,7 +180,11 @@ func answer(w http.ResponseWriter, r *http.Request, challenge []byte) {
 // status.
 type unproved int
 
-func (u unproved) ServeHTTP(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(u)) }
+func (u unproved) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	// Without waiting for the rest of a body: the proxy may answer before it.
+	http.NewResponseController(w).EnableFullDuplex() // an error: HTTP/2, which never waits
+	w.WriteHeader(int(u))
+}
 
 // HTTPStats are totals since the start.
 type HTTPStats struct {

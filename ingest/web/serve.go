@@ -10,13 +10,15 @@ import (
 	"time"
 )
 
-// Limits of a Server. A client that sends its header slower, or is silent for longer,
-// loses its connection.
+// Limits of a Server. A client that sends its header or its form slower, is silent for
+// longer, or does not read its answer, loses its connection.
 const (
 	DefaultHTTPConnections = 1024
 
 	readHeaderTime = 10 * time.Second
+	readFormTime   = 10 * time.Second // for the body of a POST that is short enough for a message
 	idleTime       = time.Minute
+	writeTime      = time.Minute // in which a client must accept something of an answer
 	maxHeader      = 16 << 10
 	maxStreams     = 32 // of one connection of HTTP/2
 )
@@ -47,6 +49,10 @@ func (s Server) Run(ctx context.Context, l net.Listener) error {
 			open.touch(c, 1)
 			defer open.touch(c, -1)
 			s.Handler.ServeHTTP(w, r)
+			if r.ProtoMajor == 1 && r.ContentLength != 0 {
+				// The server reads a body that the handler has not read, up to 256 KiB.
+				http.NewResponseController(w).SetReadDeadline(time.Now().Add(readFormTime))
+			}
 		}),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if t, ok := c.(*tls.Conn); ok {
@@ -58,7 +64,7 @@ func (s Server) Run(ctx context.Context, l net.Listener) error {
 		ReadHeaderTimeout: readHeaderTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: writeTime},
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
@@ -100,3 +106,8 @@ type boundedConn struct {
 }
 
 func (c boundedConn) Close() error { return c.open.remove(c.Conn) }
+
+func (c boundedConn) Write(b []byte) (int, error) {
+	c.Conn.SetWriteDeadline(time.Now().Add(writeTime))
+	return c.Conn.Write(b)
+}
