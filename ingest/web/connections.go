@@ -8,7 +8,8 @@ import (
 
 // connections is a bounded set of connections. When it is full, a new one takes the
 // place of the one that has been silent longest, so that slow clients lock no others
-// out; a busy one gives way only if all are. It is safe for concurrent use.
+// out; a busy one gives way only if all are, and a kept one only if all are kept. It is
+// safe for concurrent use.
 type connections struct {
 	most int
 
@@ -21,7 +22,8 @@ type connections struct {
 
 type connection struct {
 	net.Conn
-	busy int // requests that are being answered
+	busy int  // requests that are being answered
+	kept bool // a client has proved itself
 }
 
 func newConnections(most int) *connections {
@@ -38,18 +40,35 @@ func (s *connections) add(c net.Conn) bool {
 		return false
 	}
 	if s.order.Len() == s.most {
-		victim := s.order.Front()
-		for e := victim; e != nil; e = e.Next() {
-			if e.Value.(*connection).busy == 0 {
-				victim = e
-				break
-			}
-		}
-		s.delete(victim)
+		s.delete(s.victim())
 		s.replaced++
 	}
 	s.places[c] = s.order.PushBack(&connection{Conn: c})
 	return true
+}
+
+// victim returns the connection that gives way.
+func (s *connections) victim() *list.Element {
+	first := s.order.Front()
+	for e := first; e != nil; e = e.Next() {
+		c := e.Value.(*connection)
+		if c.busy == 0 && !c.kept {
+			return e
+		}
+		if first.Value.(*connection).kept && !c.kept {
+			first = e
+		}
+	}
+	return first
+}
+
+// keep notes that the client of a connection has proved itself.
+func (s *connections) keep(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.places[c]; e != nil {
+		e.Value.(*connection).kept = true
+	}
 }
 
 // delete closes a connection.

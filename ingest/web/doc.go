@@ -31,8 +31,8 @@
 // When something is full: the kernel drops at a full socket queue; a query beyond the
 // budget gets no answer, and a request beyond it the site's, but their parts count; so does
 // a request over HTTP beyond the share of its source, which the Exchanges do not get; a
-// connection beyond the bound takes the place of the one that has been silent longest; a
-// tunnel beyond the bound is closed, with a reason for its client; a
+// connection beyond the bound takes the place of the one that has been silent longest, and
+// not that of a tunnel; a tunnel beyond the bound is closed, with a reason for its client; a
 // message in parts takes the place of the oldest of its entries (carrier.Assembler).
 // Nothing is logged for a query or a request, and no memory grows with traffic.
 package web

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,7 +46,7 @@ func (s Server) Run(ctx context.Context, l net.Listener) error {
 	open := newConnections(most)
 	h := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			c := r.Context().Value(connectionKey{}).(net.Conn)
+			c := r.Context().Value(connectionKey{}).(boundedConn).Conn
 			open.touch(c, 1)
 			defer open.touch(c, -1)
 			s.Handler.ServeHTTP(w, r)
@@ -58,7 +59,7 @@ func (s Server) Run(ctx context.Context, l net.Listener) error {
 			if t, ok := c.(*tls.Conn); ok {
 				c = t.NetConn()
 			}
-			return context.WithValue(ctx, connectionKey{}, c.(boundedConn).Conn)
+			return context.WithValue(ctx, connectionKey{}, c.(boundedConn))
 		},
 		TLSConfig:         s.TLS,
 		ReadHeaderTimeout: readHeaderTime,
@@ -96,18 +97,31 @@ func (l boundedListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	l.open.add(c)
-	return boundedConn{c, l.open}, nil
+	return boundedConn{c, l.open, new(atomic.Bool)}, nil
 }
 
 // boundedConn is a connection that leaves its set when it is closed.
 type boundedConn struct {
 	net.Conn
 	open *connections
+	kept *atomic.Bool
 }
 
 func (c boundedConn) Close() error { return c.open.remove(c.Conn) }
 
 func (c boundedConn) Write(b []byte) (int, error) {
-	c.Conn.SetWriteDeadline(time.Now().Add(writeTime))
+	if !c.kept.Load() {
+		c.Conn.SetWriteDeadline(time.Now().Add(writeTime))
+	}
 	return c.Conn.Write(b)
+}
+
+// keep notes that the client of a request's connection, which no longer is HTTP, has
+// proved itself: others do not take its place, and its writes have no limit of time here.
+func keep(r *http.Request) {
+	if c, ok := r.Context().Value(connectionKey{}).(boundedConn); ok {
+		c.kept.Store(true)
+		c.Conn.SetWriteDeadline(time.Time{})
+		c.open.keep(c.Conn)
+	}
 }

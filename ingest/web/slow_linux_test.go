@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"sallyport/verify/challenge/carrier"
 )
 
 // pipes is a listener whose connections are pipes, with the clock of the test.
@@ -193,4 +195,25 @@ func TestSlowClientsOfDNS(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSlowClientsDisplaceNoTunnel: they keep all connections busy, and a tunnel stays.
+func TestSlowClientsDisplaceNoTunnel(t *testing.T) {
+	const most = 4
+	at := serveHTTP(t, "127.0.0.1:0", Server{Connections: most, Handler: newHTTP(t, HTTPConfig{
+		Site: http.NotFoundHandler(), Exchanges: newResponders(netip.Addr{}), Tunnels: newTickets(echo, 1),
+	})})
+	client, err := dialTunnel(t, "ws://"+at, 0, &http.Transport{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 * most {
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, post("q", "Content-Type: "+carrier.FormType+"\r\n", "Content-Length: 300\r\n"))
+	}
+	carryStream(t, client, 1000)
 }

@@ -80,6 +80,7 @@ func (h *HTTP) openTunnel(w http.ResponseWriter, r *http.Request, x carrier.Exch
 		return true
 	}
 	defer h.tunnels.end(client)
+	keep(r)
 	accept(c)
 	return true
 }
