@@ -169,7 +169,8 @@ func (w *testbed) exchange(s Scenario, self netip.Addr, steps chan<- func()) (a 
 		return a, nil // not in time
 	}
 	defer c.Close()
-	body := write(c, steps, get(string(m.AppendPath(nil, 0, m.Numbers()))))
+	body, waited := write(c, steps, get(string(m.AppendPath(nil, 0, m.Numbers()))))
+	a.began += int64(waited)
 	if body == nil {
 		return a, nil
 	}
@@ -186,7 +187,8 @@ func (w *testbed) exchange(s Scenario, self netip.Addr, steps chan<- func()) (a 
 	if err != nil {
 		return a, err
 	}
-	write(c, steps, get(string(response.AppendPath(nil, 0, response.Numbers()))))
+	_, waited = write(c, steps, get(string(response.AppendPath(nil, 0, response.Numbers()))))
+	a.began += int64(waited)
 	return a, nil
 }
 

@@ -158,8 +158,10 @@ func (w *testbed) counts() (c counts, proofs map[carrier.Exchange]int64, err err
 // attempt is an honest exchange.
 type attempt struct {
 	exchange carrier.Exchange
-	began    int64 // on the monotonic clock, ns; 0: it has not begun
-	took     time.Duration
+	// began is on the monotonic clock in ns, later by the time that the client has waited
+	// for its turns; 0: it has not begun.
+	began int64
+	took  time.Duration
 }
 
 // outcome is what a scenario has sent.

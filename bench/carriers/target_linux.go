@@ -12,10 +12,12 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"time"
 
 	"sallyport/bench/clock"
 	"sallyport/ingest/web"
 	"sallyport/verify/challenge/carrier"
+	"sallyport/verify/challenge/exchange"
 )
 
 // The ports of the listeners.
@@ -51,7 +53,11 @@ func RunTarget(address string, in io.Reader, out io.Writer) error {
 		defer mu.Unlock()
 		return json.NewEncoder(out).Encode(r)
 	}
-	table, err := newTable(at, func(x carrier.Exchange) { write(report{Exchange: x, At: clock.Monotonic()}) })
+	o, err := exchange.NewOperation(operationID, secret, exchange.NATAware, false)
+	if err != nil {
+		return err
+	}
+	table, err := newTable(at, []*exchange.Operation{o}, func(x carrier.Exchange) { write(report{Exchange: x, At: clock.Monotonic()}) })
 	if err != nil {
 		return err
 	}
@@ -79,6 +85,18 @@ func RunTarget(address string, in io.Reader, out io.Writer) error {
 	tasks.Go(func() { web.Server{Handler: h}.Run(ctx, l) })
 	defer tasks.Wait()
 	defer stop()
+	tasks.Go(func() {
+		second := time.NewTicker(time.Second)
+		defer second.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-second.C:
+				table.Sweep(now)
+			}
+		}
+	})
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
 		c := counts{Requests: h.Stats().Requests, Refused: h.Stats().Limited + table.refused()}

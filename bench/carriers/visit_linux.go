@@ -29,8 +29,9 @@ func (v *visitors) visit(self netip.Addr) {
 		began := time.Now()
 		took := time.Duration(0)
 		if c, err := v.testbed.dial(self); err == nil {
-			if bytes.Equal(write(c, v.steps, get("/")), page) {
-				took = time.Since(began)
+			body, waited := write(c, v.steps, get("/"))
+			if bytes.Equal(body, page) {
+				took = time.Since(began) - waited
 			}
 			c.Close()
 		}
@@ -46,14 +47,16 @@ func (v *visitors) wait() []time.Duration {
 	return v.all
 }
 
-// write writes a request, as the next step, and returns the body of the answer; nil: it
-// did not come.
-func write(c net.Conn, steps chan<- func(), request []byte) []byte {
+// write writes a request, as the next step, and returns the body of the answer, and how
+// long the client has waited for its turn; nil: it did not come in time.
+func write(c net.Conn, steps chan<- func(), request []byte) (body []byte, waited time.Duration) {
 	if steps == nil {
 		c.Write(request)
 	} else {
-		done := make(chan struct{})
+		began, done := time.Now(), make(chan struct{})
 		steps <- func() {
+			waited = time.Since(began)
+			c.SetDeadline(time.Now().Add(inTime))
 			c.Write(request)
 			close(done)
 		}
@@ -61,11 +64,10 @@ func write(c net.Conn, steps chan<- func(), request []byte) []byte {
 	}
 	r, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		return nil
+		return nil, waited
 	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil
+	if body, err = io.ReadAll(r.Body); err != nil {
+		return nil, waited
 	}
-	return body
+	return body, waited
 }

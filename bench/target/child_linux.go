@@ -38,7 +38,7 @@ func (c *Child) Stop() error {
 	c.In.Close()
 	<-c.done
 	if c.err != nil {
-		return fmt.Errorf("stop a process: %w\n%s", c.err, c.log.text())
+		return fmt.Errorf("stop a process: %v\n%s", c.err, c.log.text()) // not %w: an exec.ExitError is silent
 	}
 	return nil
 }
