@@ -8,10 +8,13 @@
 //	  honest   clients with different addresses: one exchange each, without a retry;
 //	           visitors of the site; clients that knock by UDP
 //	Result     how many of them succeeded in time; what the server answered
+//	Compare    two distributions of times: BenchmarkStrangers compares the answers of a
+//	           site with operations with those of one without
 //
 // The messages of honest clients ride inside the flood, picked by the number of its
 // requests: the goroutine that writes the flood writes them too, and so does the packet
 // socket that sends the queries. Only TCP's handshakes come from other goroutines. The
 // generator and the server use different cores; the sender's core processes the packets
-// that the server receives. Linux only, except for Result.
+// that the server receives. Linux only, except for Result and
+// Compare.
 package carriers

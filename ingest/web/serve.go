@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -47,6 +48,9 @@ func (s Server) Run(ctx context.Context, l net.Listener) error {
 	h := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c := r.Context().Value(connectionKey{}).(boundedConn).Conn
+			// Between two requests of a connection, others have a turn, also if it has sent
+			// many at once.
+			runtime.Gosched()
 			open.touch(c, 1)
 			defer open.touch(c, -1)
 			s.Handler.ServeHTTP(w, r)
