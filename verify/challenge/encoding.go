@@ -69,8 +69,11 @@ const (
 	// MaxMessage is the maximum size of a message in bytes: an ID of 16, and a
 	// nonce of 20.
 	MaxMessage = 36
+	// MaxSigned is the maximum size of a message of an operation with public keys: a
+	// signature by a security key.
+	MaxSigned = 69
 	// MaxPackets is the maximum number of packets: one for each bit.
-	MaxPackets = 8 * MaxMessage
+	MaxPackets = 8 * MaxSigned
 	// MinRestart is the minimum of Restart. With a smaller one no packet could
 	// overtake another.
 	MinRestart = 3
@@ -90,21 +93,27 @@ type Codec struct {
 
 // Codec returns the codec of messages of a size in bytes. The error names the
 // first rule that the encoding breaks.
-func (e Encoding) Codec(bytes int) (*Codec, error) {
+func (e Encoding) Codec(bytes int) (*Codec, error) { return e.codec(bytes, MaxMessage) }
+
+// SignedCodec is Codec for the messages of operations with public keys, which have up
+// to MaxSigned bytes.
+func (e Encoding) SignedCodec(bytes int) (*Codec, error) { return e.codec(bytes, MaxSigned) }
+
+func (e Encoding) codec(bytes, most int) (*Codec, error) {
 	c := &Codec{encoding: e, bytes: bytes}
-	if err := c.check(); err != nil {
+	if err := c.check(most); err != nil {
 		return nil, fmt.Errorf("encoding %q: %w", e.Scheme, err)
 	}
 	return c, nil
 }
 
-func (c *Codec) check() error {
+func (c *Codec) check(most int) error {
 	e := c.encoding
 	switch {
 	case e.Scheme < Sequence || e.Scheme > Delays:
 		return fmt.Errorf("expected one of the schemes %q", schemes[Sequence:])
-	case c.bytes < 1 || c.bytes > MaxMessage:
-		return fmt.Errorf("expected a message of 1 to %d bytes, got %d", MaxMessage, c.bytes)
+	case c.bytes < 1 || c.bytes > most:
+		return fmt.Errorf("expected a message of 1 to %d bytes, got %d", most, c.bytes)
 	case e.DataBits < 1 || e.DataBits > 16:
 		return fmt.Errorf("expected 1 to 16 data bits, got %d", e.DataBits)
 	case e.Scheme != Sequence && e.SequenceBits != 0:

@@ -71,7 +71,8 @@ var ErrReserved = errors.New("reserved for another use")
 // Codecs returns the codecs of requests and responses of these sizes in bytes, at
 // their lowest bases. Requests and responses have no port in common, unless the plan
 // is Shared: also those of different minutes. The error names the first rule that the
-// plan breaks.
+// plan breaks. A response above MaxMessage is a signature: the server cannot know it
+// beforehand, so Codecs rejects it with ports that are shared.
 func (p Plan) Codecs(request, response int) (requests, responses *Codec, err error) {
 	if p.Ports.First == 0 || p.Ports.Last < p.Ports.First {
 		return nil, nil, fmt.Errorf("expected ports from 1 or higher, in ascending order, got %s", p.Ports)
@@ -82,8 +83,12 @@ func (p Plan) Codecs(request, response int) (requests, responses *Codec, err err
 	if p.Reserved != nil && p.Ports.overlaps(*p.Reserved) {
 		return nil, nil, fmt.Errorf("ports %s overlap ports %s, which are %w", p.Ports, *p.Reserved, ErrReserved)
 	}
+	most := MaxMessage
+	if response > MaxMessage {
+		most = MaxSigned
+	}
 	codecOf := func(what string, e Encoding, bytes int) (*Codec, error) {
-		c, err := e.Codec(bytes)
+		c, err := e.codec(bytes, most)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}
@@ -104,7 +109,7 @@ func (p Plan) Codecs(request, response int) (requests, responses *Codec, err err
 	if !p.Reach(requests).overlaps(p.Reach(responses)) {
 		return requests, responses, nil
 	}
-	if !p.Shared {
+	if !p.Shared || response > MaxMessage {
 		return nil, nil, &OverlapError{p.Reach(requests), p.Reach(responses)}
 	}
 	return requests, responses, checkShared(requests, responses)

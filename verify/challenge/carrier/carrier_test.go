@@ -147,7 +147,7 @@ func TestNewRejects(t *testing.T) {
 // TestMessagesFit: each message of each algorithm fits, and those that the
 // specification lists fit in one label.
 func TestMessagesFit(t *testing.T) {
-	if exchange.MaxRequest > MaxMessage || exchange.ResponseSize > labelData || exchange.MaxChallenge > MaxChallenge {
+	if exchange.MaxSignedRequest > MaxMessage || exchange.SecuritySignatureSize > MaxMessage || exchange.ResponseSize > labelData || exchange.MaxChallenge > MaxChallenge {
 		t.Error("a message is too long")
 	}
 	for a, longest := range map[exchange.Algorithm]int{exchange.Unilateral: 16, exchange.NATAware: 14, exchange.Mutual: 10} {

@@ -1,7 +1,8 @@
 // Package exchange is the challenge–response protocol's three messages
-// (deGraaf, Aycock, Jacobson 2005, sections 6.1, 6.2, 7.1 and 7.2), without
+// (deGraaf, Aycock, Jacobson 2005, sections 6.1, 6.2, 7.1, 7.2 and 7.4), without
 // I/O. PROTOCOL.md beside this file is the specification,
-// testdata/vectors.json its test vectors.
+// testdata/vectors.json its test vectors. signed.go has the operations with public keys
+// instead of a secret.
 //
 //	Operation   what a client can request: an ID, an algorithm, keys
 //	  client                                 server

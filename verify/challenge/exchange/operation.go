@@ -20,16 +20,18 @@ const (
 
 // Sizes in bytes.
 const (
-	MinID        = 5
-	MaxID        = 16
-	NonceSize    = 20
-	MACSize      = 20 // 160 bits of HMAC-SHA256
+	MinID     = 5
+	MaxID     = 16
+	NonceSize = 20
+	MACSize   = 20 // 160 bits of HMAC-SHA256
+	// ResponseSize is the size of a response of an operation with a secret.
 	ResponseSize = MACSize
 	TicketSize   = 16
 	portSize     = 2 + 16 // a port, and the tag that authenticates it
 
-	MaxRequest   = MaxID + NonceSize
-	MaxChallenge = 16 + MACSize + NonceSize + portSize
+	MaxRequest       = MaxID + NonceSize // of an operation with a secret
+	MaxSignedRequest = MaxID + KeySize   // of one with public keys
+	MaxChallenge     = 16 + MACSize + NonceSize + portSize
 )
 
 // Operation is an ID, which requests name, with an algorithm and keys (section
@@ -40,6 +42,12 @@ type Operation struct {
 	randomPort bool
 
 	challengeKey, responseKey, portKey, isnKey, ticketKey []byte
+
+	// Of an operation with public keys. Its keys above are those of an exchange.
+	public       HostPublic
+	host         *HostKey // on the server
+	keys         []PublicKey
+	responseSize int
 }
 
 // NewOperation derives an operation's keys from its secret: one for each
@@ -70,24 +78,31 @@ func (o *Operation) WithSecret(secret string) (*Operation, error) {
 	if secret == "" {
 		return nil, errors.New("the secret is empty")
 	}
+	if o.Signed() {
+		return nil, errors.New("the operation has public keys")
+	}
 	with := *o
-	o = &with
+	return &with, with.derive([]byte(secret), nil, fmt.Sprintf("algorithm %d", o.algorithm))
+}
+
+// derive derives the keys, one for each purpose.
+func (o *Operation) derive(secret, salt []byte, context string) (err error) {
 	for purpose, key := range map[string]*[]byte{
 		"challenge": &o.challengeKey, "response": &o.responseKey, "port": &o.portKey, "isn": &o.isnKey, "ticket": &o.ticketKey,
 	} {
-		info := fmt.Sprintf("sallyport challenge-response 1, algorithm %d, %s, %s", o.algorithm, purpose, o.id)
-		var err error
-		if *key, err = hkdf.Key(sha256.New, []byte(secret), nil, info, sha256.Size); err != nil {
-			return nil, fmt.Errorf("derive a key: %w", err)
+		info := fmt.Sprintf("sallyport challenge-response 1, %s, %s, %s", context, purpose, o.id)
+		if *key, err = hkdf.Key(sha256.New, secret, salt, info, sha256.Size); err != nil {
+			return fmt.Errorf("derive a key: %w", err)
 		}
 	}
-	return o, nil
+	return nil
 }
 
 // errNoKeys is the error of an operation without keys.
-var errNoKeys = errors.New("the operation has no secret")
+var errNoKeys = errors.New("the operation has no secret and no public keys")
 
-func (o *Operation) hasKeys() bool { return o.responseKey != nil }
+// hasKeys reports whether a server can use the operation.
+func (o *Operation) hasKeys() bool { return o.responseKey != nil || o.host != nil }
 
 // ID is the operation's public name.
 func (o *Operation) ID() string { return o.id }
@@ -112,9 +127,20 @@ func (o *Operation) RequestSize(v6 bool) int {
 	case NATAware:
 		return len(o.id) + addressSize(v6)
 	case Mutual:
+		if o.Signed() {
+			return len(o.id) + KeySize
+		}
 		return len(o.id) + NonceSize
 	}
 	return len(o.id)
+}
+
+// ResponseSize is the size of a response.
+func (o *Operation) ResponseSize() int {
+	if o.Signed() {
+		return o.responseSize
+	}
+	return ResponseSize
 }
 
 // ChallengeSize is the size of a challenge to an IPv6 or an IPv4 address.

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -15,18 +16,19 @@ import (
 // that the request may be for.
 const MaxOperations = 256
 
-// Operations are all operations of a server, by the size of their requests. They
+// Operations are all operations of a server, by the sizes of their messages. They
 // are immutable, and safe for concurrent use.
 type Operations struct {
 	kinds     [2][]*Kind // over IPv4, IPv6; none over a family without packets
 	all       []*Operation
 	requests  challenge.Ports // from the lowest to the highest one of all kinds
-	responses challenge.Ports // zero: there is no operation
+	responses challenge.Ports // as requests
 	bases     uint16          // with Plan.Hop; 0: ports do not move
 	hopping   Hopping
 }
 
-// Kind is the set of operations whose requests have the same size.
+// Kind is the set of operations whose requests, and whose responses, have the same
+// size.
 type Kind struct {
 	requests, responses *challenge.Codec
 	shared              bool // they have ports in common
@@ -62,16 +64,26 @@ func NewOperations(list []*Operation, plan challenge.Plan) (*Operations, error) 
 			if absent {
 				continue
 			}
+			if plan.Shared && op.Signed() {
+				return nil, fmt.Errorf("operation %q: %w", op.id, errSharedSigned)
+			}
 			if err := o.add(op, plan, family, family == 1); err != nil {
 				return nil, fmt.Errorf("operation %q, over IPv%d: %w", op.id, 4+2*family, err)
 			}
 		}
 	}
+	if o.requests.First != 0 && !plan.Shared && o.requests.First <= o.responses.Last && o.responses.First <= o.requests.Last {
+		return nil, &challenge.OverlapError{Requests: o.requests, Responses: o.responses}
+	}
 	return o, nil
 }
 
+// errSharedSigned is the error for public keys and shared ports.
+var errSharedSigned = errors.New("requests and responses must not share ports if an operation has public keys: " +
+	"the server cannot know its responses beforehand")
+
 func (o *Operations) add(op *Operation, plan challenge.Plan, family int, v6 bool) error {
-	requests, responses, err := plan.Codecs(op.RequestSize(v6), ResponseSize)
+	requests, responses, err := plan.Codecs(op.RequestSize(v6), op.ResponseSize())
 	if err != nil {
 		return err
 	}
@@ -79,18 +91,19 @@ func (o *Operations) add(op *Operation, plan challenge.Plan, family int, v6 bool
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(o.kinds[family], func(k *Kind) bool { return k.requests.Bytes() == requests.Bytes() })
+	i := slices.IndexFunc(o.kinds[family], func(k *Kind) bool {
+		return k.requests.Bytes() == requests.Bytes() && k.responses.Bytes() == responses.Bytes()
+	})
 	if i < 0 {
 		i = len(o.kinds[family])
 		k := &Kind{requests: requests, responses: responses, v6: v6}
-		reach := plan.Reach(requests)
-		o.responses = plan.Reach(responses)
-		k.shared = plan.Shared && (reach.Contains(o.responses.First) || o.responses.Contains(reach.First))
+		in, out := plan.Reach(requests), plan.Reach(responses)
+		k.shared = plan.Shared && (in.Contains(out.First) || out.Contains(in.First))
 		o.kinds[family] = append(o.kinds[family], k)
 		if o.requests.First == 0 {
-			o.requests = reach
+			o.requests, o.responses = in, out
 		}
-		o.requests.First, o.requests.Last = min(o.requests.First, reach.First), max(o.requests.Last, reach.Last)
+		o.requests.Last, o.responses.Last = max(o.requests.Last, in.Last), max(o.responses.Last, out.Last)
 	}
 	k := o.kinds[family][i]
 	k.operations, k.prefixes = append(k.operations, op), append(k.prefixes, prefix)

@@ -14,6 +14,7 @@ type Request struct {
 	operation *Operation
 	client    netip.Addr      // ID_A, the address as the client sees it; of Algorithm 2
 	nonce     [NonceSize]byte // N_B; of Algorithm 3
+	ephemeral [KeySize]byte   // of an operation with public keys, in place of N_B
 }
 
 // Operation is the requested operation.
@@ -39,7 +40,11 @@ func ParseRequest(o *Operation, v6 bool, b []byte) (Request, error) {
 			return Request{}, errMapped
 		}
 	case Mutual:
-		copy(r.nonce[:], rest)
+		if o.Signed() {
+			copy(r.ephemeral[:], rest)
+		} else {
+			copy(r.nonce[:], rest)
+		}
 	}
 	return r, nil
 }
@@ -52,28 +57,34 @@ func (r Request) appendMessage(dst []byte) []byte {
 		a := r.client.As16()
 		return append(dst, a[16-addressSize(r.client.Is6()):]...)
 	case Mutual:
+		if r.operation.Signed() {
+			return append(dst, r.ephemeral[:]...)
+		}
 		return append(dst, r.nonce[:]...)
 	}
 	return dst
 }
 
 // Pending is the server's state of an exchange between challenge and response.
-// It has a fixed size. The expected response is its only secret.
+// It has a fixed size. The expected response is its only secret. Of an operation with
+// public keys, expected is a MAC that is not sent: only the two ends know it.
 type Pending struct {
 	operation *Operation
 	client    netip.Addr
 	port      uint16
 	expected  [MACSize]byte
+	signed    *signed // nil: the operation has a secret
 }
 
 // Proof is the result of a correct response: a client at an address has proved
-// that it holds the secret of an operation. Only Verify makes one.
+// that it holds the secret of an operation, or one of its keys. Only Verify makes one.
 type Proof struct {
 	operation *Operation
 	client    netip.Addr
 	port      uint16
 	isn       wire.ISN
 	ticket    [TicketSize]byte
+	key       *PublicKey
 }
 
 // Operation is the requested operation.
@@ -84,6 +95,9 @@ func (p Proof) Client() netip.Addr { return p.client }
 
 // Port is the port that the challenge carried. 0: none.
 func (p Proof) Port() uint16 { return p.port }
+
+// Key is the public key of the client; nil: the operation has a secret.
+func (p Proof) Key() *PublicKey { return p.key }
 
 // ISN is the initial sequence number to which the exchange binds a connection. The
 // client has derived the same.
@@ -104,6 +118,14 @@ func (r Request) Challenge(
 	o := r.operation
 	client, server = canonical(client), canonical(server)
 	p := Pending{operation: o, client: client}
+	if o.Signed() {
+		keys, err := r.agreed()
+		if err != nil {
+			return dst, p, fmt.Errorf("agree on keys: %w", err)
+		}
+		p.signed = &signed{keys, o.messageOf(r.ephemeral, nonce, client, server)}
+		o = keys
+	}
 	switch o.algorithm {
 	case NATAware:
 		dst = append(dst, client.AsSlice()...)
@@ -111,7 +133,11 @@ func (r Request) Challenge(
 		dst = append(dst, m[:]...)
 	case Mutual:
 		dst = append(dst, client.AsSlice()...)
-		m := mac(o.challengeKey, r.nonce[:], server, client)
+		fresh := r.nonce
+		if o.Signed() {
+			fresh = nonce
+		}
+		m := mac(o.challengeKey, fresh[:], server, client)
 		dst = append(dst, m[:]...)
 	}
 	dst = append(dst, nonce[:]...)
@@ -125,20 +151,42 @@ func (r Request) Challenge(
 		}
 		p.port = port
 	}
-	p.expected = r.expected(client, server, nonce)
+	p.expected = mac(o.responseKey, nonce[:], client, server)
 	return dst, p, nil
 }
 
-// expected returns the response to a challenge.
+// agreed returns the operation with the keys of the exchange.
+func (r Request) agreed() (*Operation, error) {
+	if r.operation.host == nil {
+		return nil, errNoKeys
+	}
+	shared, err := agree(r.operation.host.private, r.ephemeral)
+	if err != nil {
+		return nil, err
+	}
+	return r.operation.agreed(shared, r.ephemeral)
+}
+
+// expected returns the response to a challenge of an operation with a secret.
 func (r Request) expected(client, server netip.Addr, nonce [NonceSize]byte) [MACSize]byte {
 	return mac(r.operation.responseKey, nonce[:], canonical(client), canonical(server))
 }
 
-// Verify reports, in constant time, whether a response is the expected one.
+// Verify reports, in constant time, whether a response is the expected one, or is
+// signed by one of the operation's keys.
 func (p Pending) Verify(response []byte) (Proof, bool) {
-	if p.operation == nil || !hmac.Equal(response, p.expected[:]) {
+	keys := p.operation
+	var key *PublicKey
+	switch {
+	case keys == nil:
+		return Proof{}, false
+	case p.signed != nil:
+		if key = p.signer(response); key == nil {
+			return Proof{}, false
+		}
+		keys = p.signed.keys
+	case !hmac.Equal(response, p.expected[:]):
 		return Proof{}, false
 	}
-	o := p.operation
-	return Proof{o, p.client, p.port, o.isn(&p.expected), o.ticket(&p.expected)}, true
+	return Proof{p.operation, p.client, p.port, keys.isn(&p.expected), keys.ticket(&p.expected), key}, true
 }

@@ -50,7 +50,7 @@ func (r *Responder) Kind() *Kind { return r.kind }
 
 // Known returns how many bits of an operation's ID (while Requesting) or of the
 // expected response (while Challenged) have arrived. Random packets rarely have
-// these bits.
+// these bits. It returns 0 for a signature, whose packets prove nothing before the last.
 func (r *Responder) Known() int { return r.known }
 
 // Packets returns how many packets of the current message have arrived, without
@@ -120,7 +120,7 @@ func (r *Responder) Request(port uint16, now time.Time) bool {
 
 // parse finds the operation of a complete request.
 func (r *Responder) parse() bool {
-	var buffer [challenge.MaxMessage]byte
+	var buffer [challenge.MaxSigned]byte
 	message := r.kind.masked(r.decoder.AppendMessage(buffer[:0]))
 	for i, o := range r.kind.operations {
 		if r.candidates[i/64]>>(i%64)&1 == 0 {
@@ -169,7 +169,7 @@ func (r *Responder) Response(port uint16, now time.Time) bool {
 		r.Reset()
 		return false
 	case challenge.Complete:
-		var buffer [challenge.MaxMessage]byte
+		var buffer [challenge.MaxSigned]byte
 		proof, ok := r.pending.Verify(r.decoder.AppendMessage(buffer[:0]))
 		if !ok {
 			r.Reset()
@@ -177,7 +177,7 @@ func (r *Responder) Response(port uint16, now time.Time) bool {
 		}
 		r.proof, r.state = proof, Verified
 	}
-	if r.decoder.Count() > before {
+	if r.decoder.Count() > before && r.pending.signed == nil {
 		r.known += r.kind.responses.DataBits()
 	}
 	return true

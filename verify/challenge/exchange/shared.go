@@ -21,7 +21,7 @@ func (r *Responder) Distinct(client, server netip.Addr, nonce [NonceSize]byte) b
 		return true
 	}
 	response := r.request.expected(client, server, nonce)
-	var buffer [challenge.MaxMessage]byte
+	var buffer [challenge.MaxSigned]byte
 	request := r.kind.masked(r.request.appendMessage(buffer[:0]))
 	for i, next := 0, 0; i < r.kind.responses.Packets(); i++ {
 		var port uint16
@@ -39,12 +39,16 @@ func (r *Responder) IsLate(port uint16) bool {
 	if r.state != Challenged || !r.kind.shared {
 		return false
 	}
-	var buffer [challenge.MaxMessage]byte
+	var buffer [challenge.MaxSigned]byte
 	return r.kind.requests.Uses(r.kind.masked(r.request.appendMessage(buffer[:0])), port)
 }
 
-// Expects reports whether a packet belongs to the expected response.
+// Expects reports whether a packet belongs to the expected response. A signature is not
+// known before it is complete, so each packet of its ports can belong to it.
 func (r *Responder) Expects(port uint16, now time.Time) bool {
+	if r.state == Challenged && r.pending.signed != nil {
+		return r.kind.responses.Ports().Contains(port)
+	}
 	return r.state == Challenged && r.decoder.Belongs(r.pending.expected[:], port, now)
 }
 
