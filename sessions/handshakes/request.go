@@ -1,6 +1,8 @@
 package handshakes
 
 import (
+	"errors"
+
 	"sallyport/verify/challenge/exchange"
 )
 
@@ -184,7 +186,7 @@ func (t *Table) sendChallenge(s *slot, p packet) Outcome {
 		s.Reset()
 		return Unmatched
 	}
-	if !t.limit.Take(p.now) && !t.reserve.Take(s.Requested().Operation(), p.source.Addr(), p.now) {
+	if o := s.Requested().Operation(); !t.limit.Take(o, p.now) && !t.reserve.Take(o, p.source.Addr(), p.now) {
 		s.Reset()
 		return RateLimited
 	}
@@ -204,6 +206,10 @@ func (t *Table) sendChallenge(s *slot, p packet) Outcome {
 	if err == nil {
 		s.server, s.lastPacket, s.challengedAt = p.destination.Addr(), p.now, p.now
 		err = t.cfg.Answer(p.source, p.destination, payload)
+	}
+	if errors.Is(err, exchange.ErrEphemeral) {
+		s.Reset()
+		return Unmatched
 	}
 	if err != nil {
 		s.Reset()

@@ -56,7 +56,8 @@ const (
 // public. But a response requires the secret, and the challenge, which goes to the
 // address. So likely random exchanges are evicted first, then requests and
 // challenges, the oldest of each first. A response in progress is evicted only if
-// its operation is beyond its share.
+// its operation is beyond its share. A response by a signature is never one in progress:
+// its packets prove nothing before the last.
 func (s *slot) priority(now time.Time) int {
 	switch {
 	case s.State() == exchange.Challenged && s.Known() >= minResponseBits:
@@ -82,8 +83,9 @@ func (s *slot) expired(now time.Time) bool {
 	return true
 }
 
-// answering reports whether a packet of the expected response has arrived.
-func (s *slot) answering() bool { return s.State() == exchange.Challenged && s.Known() > 0 }
+// answering reports whether a packet of the expected response has arrived; of a
+// signature, any packet.
+func (s *slot) answering() bool { return s.State() == exchange.Challenged && s.Packets() > 0 }
 
 // renew sets the time of the last packet, unless that packet was a duplicate.
 // before is the number of packets before it.

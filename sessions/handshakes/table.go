@@ -70,7 +70,7 @@ type Table struct {
 	storage
 	update      atomic.Pointer[storage]
 	seed        [8]byte
-	limit       limit.Rate
+	limit       limit.Challenges
 	nonceBuffer [exchange.NonceSize]byte
 	payload     [exchange.MaxChallenge]byte
 	sweptAt     time.Time // of the last call of Sweep
@@ -106,7 +106,7 @@ func New(cfg Config) (*Table, error) {
 	if cfg.Rate == 0 {
 		cfg.Rate = DefaultRate
 	}
-	t := &Table{cfg: cfg, limit: limit.NewRate(float64(cfg.Rate))}
+	t := &Table{cfg: cfg, limit: limit.NewChallenges(float64(cfg.Rate), limit.KeyWork)}
 	if _, err := io.ReadFull(cfg.Random, t.seed[:]); err != nil {
 		return nil, fmt.Errorf("handshakes: draw a seed: %w", err)
 	}

@@ -2,6 +2,7 @@ package handshakes
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
 	mrand "math/rand/v2"
@@ -123,7 +124,11 @@ func (p *testClient) begin(self string) {
 	rand.Read(nonce[:])
 	var err error
 	address := netip.MustParseAddr(self)
-	p.client, err = exchange.NewInitiator(p.operation, address, p.w.serverAddress(address), nonce)
+	if s, ok := signers[p.operation]; ok {
+		p.client, err = s.begin(address, p.w.serverAddress(address))
+	} else {
+		p.client, err = exchange.NewInitiator(p.operation, address, p.w.serverAddress(address), nonce)
+	}
 	if err != nil {
 		p.w.t.Fatal(err)
 	}
@@ -131,7 +136,7 @@ func (p *testClient) begin(self string) {
 
 func (p *testClient) ports(e challenge.Encoding, message []byte) []uint16 {
 	p.w.t.Helper()
-	c, err := e.Codec(len(message))
+	c, err := e.SignedCodec(len(message))
 	if err != nil {
 		p.w.t.Fatal(err)
 	}
@@ -172,7 +177,13 @@ func (p *testClient) answer() exchange.Answer {
 	return a
 }
 
-func (p *testClient) responsePorts() []uint16 { return p.ports(p.w.plan.Response, p.answer().Response) }
+func (p *testClient) responsePorts() []uint16 {
+	a := p.answer()
+	if a.ToSign != nil {
+		a.Response = ed25519.Sign(signers[p.operation].private, a.ToSign)
+	}
+	return p.ports(p.w.plan.Response, a.Response)
+}
 
 func TestExchange(t *testing.T) {
 	for name, port := range map[string]func() uint16{"one port": fixed(5000), "symmetric": symmetric(5000)} {

@@ -1,6 +1,10 @@
 package limit
 
-import "time"
+import (
+	"time"
+
+	"sallyport/verify/challenge/exchange"
+)
 
 // Rate is a token bucket, with a token for each challenge. It holds at most the tokens
 // of a tenth of a second, but always one.
@@ -14,16 +18,47 @@ func NewRate(perSecond float64) Rate { return Rate{rate: perSecond} }
 
 // Take takes a token, and reports whether there was one. Now is a time of a clock that
 // is never set.
-func (r *Rate) Take(now time.Time) bool {
+func (r *Rate) Take(now time.Time) bool { return r.TakeN(1, now) }
+
+// TakeN takes n tokens, or none if there are fewer.
+func (r *Rate) TakeN(n float64, now time.Time) bool {
+	if !r.has(n, now) {
+		return false
+	}
+	r.tokens -= n
+	return true
+}
+
+func (r *Rate) has(n float64, now time.Time) bool {
 	burst := max(r.rate/10, 1)
 	if r.at.IsZero() {
 		r.tokens, r.at = burst, now
 	} else if d := now.Sub(r.at); d > 0 {
 		r.tokens, r.at = min(r.tokens+d.Seconds()*r.rate, burst), now
 	}
-	if r.tokens < 1 {
+	return r.tokens >= n
+}
+
+// KeyWork is the maximum number of computations with public keys a second, in the sense
+// of exchange.Operation.Work: some 8 % of a core, however many requests arrive. Those
+// for a wrong response are counted with its request.
+const KeyWork = 1000
+
+// Challenges limits challenges, and the computations with public keys that they cause.
+type Challenges struct{ challenges, work Rate }
+
+// NewChallenges returns a full bucket of so many challenges, and computations, a
+// second.
+func NewChallenges(perSecond, workPerSecond float64) Challenges {
+	return Challenges{NewRate(perSecond), NewRate(workPerSecond)}
+}
+
+// Take reports whether one more challenge for an operation may be sent now.
+func (c *Challenges) Take(o *exchange.Operation, now time.Time) bool {
+	work := float64(o.Work())
+	if work > 0 && !c.work.has(work, now) || !c.challenges.Take(now) {
 		return false
 	}
-	r.tokens--
+	c.work.tokens -= work
 	return true
 }

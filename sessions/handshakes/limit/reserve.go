@@ -14,8 +14,8 @@ const (
 	// operation, the latest ones. The clients of one operation displace no prefix
 	// of another.
 	prefixesPerOperation = 64
-	// reserveDivisor: the reserve has a quarter of the challenges a second, in
-	// addition to them, for all prefixes together.
+	// reserveDivisor: the reserve has a quarter of the challenges a second, and of the
+	// work, in addition to them, for all prefixes together.
 	reserveDivisor = 4
 )
 
@@ -27,7 +27,7 @@ var PrefixLimit = sessions.Limit{Pause: 200 * time.Millisecond, Burst: 10}
 // strangers use up the limit, an address from which an operation was proved
 // before still gets challenges. Use NewReserve to make it.
 type Reserve struct {
-	limit    Rate
+	limit    Challenges
 	prefixes map[*exchange.Operation]*[prefixesPerOperation]reservedPrefix
 }
 
@@ -42,7 +42,7 @@ type reservedPrefix struct {
 // second, to which the reserve adds.
 func NewReserve(o *exchange.Operations, rate int) Reserve {
 	r := Reserve{
-		limit:    NewRate(float64(rate) / reserveDivisor),
+		limit:    NewChallenges(float64(rate)/reserveDivisor, KeyWork/reserveDivisor),
 		prefixes: map[*exchange.Operation]*[prefixesPerOperation]reservedPrefix{},
 	}
 	for _, op := range o.List() {
@@ -81,7 +81,7 @@ func (r *Reserve) Take(o *exchange.Operation, a netip.Addr, now time.Time) bool 
 	prefix := prefixOf(a)
 	for i := range known {
 		if e := &known[i]; e.prefix == prefix {
-			return e.bucket.Take(now, PrefixLimit) && r.limit.Take(now)
+			return e.bucket.Take(now, PrefixLimit) && r.limit.Take(o, now)
 		}
 	}
 	return false

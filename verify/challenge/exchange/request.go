@@ -121,7 +121,7 @@ func (r Request) Challenge(
 	if o.Signed() {
 		keys, err := r.agreed()
 		if err != nil {
-			return dst, p, fmt.Errorf("agree on keys: %w", err)
+			return dst, p, err
 		}
 		p.signed = &signed{keys, o.messageOf(r.ephemeral, nonce, client, server)}
 		o = keys
@@ -155,6 +155,10 @@ func (r Request) Challenge(
 	return dst, p, nil
 }
 
+// ErrEphemeral is the error of a request whose key has a small order. No client sends
+// it.
+var ErrEphemeral = errors.New("the key of the request has a small order")
+
 // agreed returns the operation with the keys of the exchange.
 func (r Request) agreed() (*Operation, error) {
 	if r.operation.host == nil {
@@ -162,7 +166,7 @@ func (r Request) agreed() (*Operation, error) {
 	}
 	shared, err := agree(r.operation.host.private, r.ephemeral)
 	if err != nil {
-		return nil, err
+		return nil, ErrEphemeral
 	}
 	return r.operation.agreed(shared, r.ephemeral)
 }
