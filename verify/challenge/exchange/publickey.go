@@ -1,12 +1,15 @@
 package exchange
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // MaxKeys is the maximum number of public keys of an operation: a response names none
@@ -52,12 +55,20 @@ func (k PublicKey) responseSize() int {
 	return SignatureSize
 }
 
+// Type returns OpenSSH's name of the type.
+func (k PublicKey) Type() string {
+	if k.IsSecurityKey() {
+		return securityType
+	}
+	return plainType
+}
+
 // Marshal returns the key in the binary form of OpenSSH.
 func (k PublicKey) Marshal() []byte {
 	if k.IsSecurityKey() {
-		return appendStrings(nil, []byte(securityType), k.Key[:], []byte(k.Application))
+		return appendStrings(nil, []byte(k.Type()), k.Key[:], []byte(k.Application))
 	}
-	return appendStrings(nil, []byte(plainType), k.Key[:])
+	return appendStrings(nil, []byte(k.Type()), k.Key[:])
 }
 
 // Fingerprint is SHA-256 of Marshal, as ssh-keygen -l prints it in base64.
@@ -79,6 +90,54 @@ func (k PublicKey) verifies(data, response []byte) bool {
 		data = slices.Concat(application[:], rest, message[:])
 	}
 	return ed25519.Verify(k.Key[:], data, signature)
+}
+
+// ParsePublicKey parses the binary form of OpenSSH, which Marshal returns.
+func ParsePublicKey(b []byte) (k PublicKey, err error) {
+	rest := b
+	next := func() (field []byte) {
+		if len(rest) < 4 || uint64(binary.BigEndian.Uint32(rest)) > uint64(len(rest)-4) {
+			rest = nil
+			return nil
+		}
+		n := 4 + binary.BigEndian.Uint32(rest)
+		field, rest = rest[4:n], rest[n:]
+		return field
+	}
+	switch name := string(next()); name {
+	case plainType, securityType:
+		copy(k.Key[:], next())
+		k.Application = string(next())
+	default:
+		return k, fmt.Errorf("expected a key of type %s or %s, got %.40q", plainType, securityType, name)
+	}
+	if !bytes.Equal(k.Marshal(), b) {
+		return PublicKey{}, errors.New("the public key is damaged")
+	}
+	return k, nil
+}
+
+// ParsePublicText parses the line of a public key as OpenSSH writes it: type, base64
+// and, perhaps, a comment.
+func ParsePublicText(line string) (PublicKey, error) {
+	fields := strings.Fields(line)
+	if len(fields) < 2 {
+		return PublicKey{}, errors.New("expected the type of a public key, and the key in base64")
+	}
+	b, err := base64.StdEncoding.DecodeString(fields[1])
+	if err != nil {
+		return PublicKey{}, errors.New("the public key is not valid base64")
+	}
+	k, err := ParsePublicKey(b)
+	if err == nil && k.Type() != fields[0] {
+		err = errors.New("the public key has another type than its line")
+	}
+	return k, err
+}
+
+// String returns the line that ParsePublicText parses, without a comment.
+func (k PublicKey) String() string {
+	return k.Type() + " " + base64.StdEncoding.EncodeToString(k.Marshal())
 }
 
 func checkKeys(keys []PublicKey) error {

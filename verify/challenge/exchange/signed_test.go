@@ -2,10 +2,7 @@ package exchange
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"crypto/sha512"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -61,26 +58,13 @@ func unhex(t testing.TB, s string) []byte {
 }
 
 // publicKey parses the vector's line.
-func (v keyVector) publicKey(t testing.TB) (k PublicKey) {
+func (v keyVector) publicKey(t testing.TB) PublicKey {
 	t.Helper()
-	_, text, _ := strings.Cut(v.Key, " ")
-	b, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var fields [][]byte
-	for rest := b; len(rest) > 0; {
-		n := 4 + binary.BigEndian.Uint32(rest)
-		fields, rest = append(fields, rest[4:n]), rest[n:]
-	}
-	k.Key = [ed25519.PublicKeySize]byte(fields[1])
-	if len(fields) > 2 {
-		k.Application = string(fields[2])
+	k, err := ParsePublicText(v.Key + " alice@example.org")
+	if err != nil || k.String() != v.Key {
+		t.Fatalf("%s: %s, %v", v.ID, k, err)
 	}
 	k.NoTouch, k.VerifyRequired = slices.Contains(v.Options, "no-touch-required"), slices.Contains(v.Options, "verify-required")
-	if !bytes.Equal(k.Marshal(), b) {
-		t.Errorf("%s: the key has another form: %x", v.ID, k.Marshal())
-	}
 	return k
 }
 
@@ -243,6 +227,35 @@ func TestSecurityKeyFlags(t *testing.T) {
 			if got := strict.verifies(signedData(sha512.Sum512(unhex(t, v.Message))), response); got != want {
 				t.Errorf("%s, flags %d, %+v: %v", v.ID, flags, strict, got)
 			}
+		}
+	}
+}
+
+// TestPublicKeyTexts: other types, and damaged keys.
+func TestPublicKeyTexts(t *testing.T) {
+	for _, v := range keyVectors(t) {
+		b := v.publicKey(t).Marshal()
+		for n := range b {
+			if _, err := ParsePublicKey(b[:n]); err == nil {
+				t.Fatalf("%s: %d of %d bytes", v.ID, n, len(b))
+			}
+		}
+		if _, err := ParsePublicKey(append(b, 0)); err == nil {
+			t.Errorf("%s: a byte more", v.ID)
+		}
+	}
+	plain := keyVectors(t)[0].Key
+	_, body, _ := strings.Cut(plain, " ")
+	for line, want := range map[string]string{
+		"":                        "expected the type",
+		"ssh-ed25519":             "expected the type",
+		"ssh-ed25519 !":           "base64",
+		"ssh-rsa " + body:         "another type",
+		securityType + " " + body: "another type",
+		"ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAAQ==": `got "ssh-rsa"`,
+	} {
+		if _, err := ParsePublicText(line); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", line, err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,11 +28,16 @@ type Challenge struct {
 	Public4, Public6 netip.Addr // by which clients reach this host; zero: its own addresses
 	Exchanges        int        // how many can be in progress
 	Rate             int        // challenges a second
+	// HostKey authenticates the server to clients of operations with public keys. nil:
+	// there is no host_key_file, or Load has not read it.
+	HostKey *exchange.HostKey
 
 	// without6 is the error of the operations over IPv6, if they fit IPv4 only and
 	// no address in listen requires IPv6. Config.Check returns it on a host that
 	// has IPv6; elsewhere no packet arrives over IPv6.
 	without6 error
+
+	hostKeyFile string // as it is in the configuration
 }
 
 // Captured returns the packets that the server captures; nil: it captures none.
@@ -107,8 +113,9 @@ func (in *rawChallenge) answers(f *tomlfile.File, c *Config, ch *Challenge) erro
 	return nil
 }
 
-// hop checks that a request can end while its minute is live.
-func (in *rawChallenge) hop(f *tomlfile.File, c *Config, ch *Challenge) error {
+// hop checks that a request can end while its minute is live. signed: there may be
+// operations with public keys, whose requests are longer.
+func (in *rawChallenge) hop(f *tomlfile.File, c *Config, ch *Challenge, signed bool) error {
 	if ch.Plan.Hop == 0 {
 		return nil
 	}
@@ -116,6 +123,9 @@ func (in *rawChallenge) hop(f *tomlfile.File, c *Config, ch *Challenge) error {
 		return f.Errorf("challenge.hop", "got 1, with which nothing would move")
 	}
 	longest, err := ch.Plan.Request.Codec(exchange.MaxRequest)
+	if signed {
+		longest, err = ch.Plan.Request.SignedCodec(exchange.MaxSignedRequest)
+	}
 	if err != nil {
 		return nil // fit has a better error, of the requests that there are
 	}
@@ -136,7 +146,7 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 	}
 	in := r.Challenge
 	ch := &Challenge{
-		Sockets: in.Capture == "sockets", CarriersOnly: in.Capture == "none", Exchanges: in.Exchanges, Rate: in.Rate,
+		Sockets: in.Capture == "sockets", CarriersOnly: in.Capture == "none", Exchanges: in.Exchanges, Rate: in.Rate, hostKeyFile: in.HostKeyFile,
 	}
 	ch.Plan.Shared, ch.Plan.Hop = in.SharedPorts, uint16(in.Hop)
 	v4, v6 := c.Listen.Families()
@@ -170,7 +180,8 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 		}
 		return err
 	}
-	if err := in.hop(f, c, ch); err != nil {
+	signed := func(o rawOperation) bool { return o.KeysFile != "" || len(o.Keys) > 0 }
+	if err := in.hop(f, c, ch, slices.ContainsFunc(r.Operation, signed)); err != nil {
 		return err
 	}
 	if err := in.answers(f, c, ch); err != nil {

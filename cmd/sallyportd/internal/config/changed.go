@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"time"
 
 	"sallyport/cmd/internal/hint"
@@ -137,11 +138,16 @@ func (c *Config) ProfileChanges(next *Config) (keys []string) {
 	if c.Challenge != nil && next.Challenge != nil {
 		before, after := c.Challenge.Plan, next.Challenge.Plan
 		moved := !reflect.DeepEqual(c.Challenge.Answers, next.Challenge.Answers)
+		signed := func(o Operation) bool { return o.Signed }
+		if slices.ContainsFunc(c.Operations, signed) && slices.ContainsFunc(next.Operations, signed) {
+			before, after := c.Challenge.HostKey, next.Challenge.HostKey
+			add("challenge.host_key_file", before != nil && after != nil && before.Public() != after.Public())
+		}
 		add("challenge", moved || before.Request != after.Request || before.Response != after.Response || before.Shared != after.Shared || before.Hop != after.Hop)
 	}
 	for _, o := range c.Operations {
 		for _, n := range next.Operations {
-			same := o.Secret == n.Secret && o.Algorithm == n.Algorithm && o.RandomPort == n.RandomPort && o.Service == n.Service
+			same := o.Secret == n.Secret && o.Signed == n.Signed && o.Algorithm == n.Algorithm && o.RandomPort == n.RandomPort && o.Service == n.Service
 			shorter := next.lasting(n) < c.lasting(o)
 			add("operation "+o.ID, n.ID == o.ID && (!same || shorter))
 		}

@@ -41,7 +41,7 @@ func files(t *testing.T, texts map[string]string) (dir string) {
 func TestReference(t *testing.T) {
 	load := func(text string) Config {
 		t.Helper()
-		dir := files(t, map[string]string{"c.toml": "", "port_secret": "sécret\n", "port_secret.previous": "before\n", "ssh-alice.secret": "alice\n"})
+		dir := files(t, map[string]string{"c.toml": "", "port_secret": "sécret\n", "port_secret.previous": "before\n", "ssh-alice.secret": "alice\n", "host.key": testHostKey + "\n"})
 		path := filepath.Join(dir, "c.toml")
 		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "/srv/www", dir)), 0o600); err != nil {
 			t.Fatal(err)
@@ -61,6 +61,12 @@ func TestReference(t *testing.T) {
 			*path = ""
 		}
 		c.file, c.fixed = nil, nil
+		if ch := c.Challenge; ch != nil {
+			if ch.HostKey.Secret() != testHostKey {
+				t.Errorf("the host key is %s", ch.HostKey)
+			}
+			ch.HostKey, ch.hostKeyFile = nil, ""
+		}
 		return c
 	}
 	got := load(Reference)
@@ -144,7 +150,7 @@ func uncommented() string {
 	for line := range strings.Lines(Reference) {
 		text, commented := strings.CutPrefix(line, "# ")
 		key, _, assigns := strings.Cut(text, " = ")
-		isKey := assigns && !strings.Contains(key, " ") && !strings.HasSuffix(line, "\"…\"\n")
+		isKey := assigns && !strings.Contains(key, " ") && !strings.HasSuffix(strings.NewReplacer("[", "", "]", "").Replace(line), " \"…\"\n")
 		if commented && (isKey || strings.HasPrefix(text, "[")) {
 			line = text
 		}

@@ -109,7 +109,8 @@ func checkReference(t *testing.T, d declaration, kind string, f *tomlfile.File) 
 	for _, p := range places {
 		found = found || f.Has(p)
 	}
-	found = found || strings.Contains(Reference, "(with "+d.name+")") || strings.Contains(Reference, "\n# "+d.name+" = \"…\"\n")
+	found = found || strings.Contains(Reference, "(with "+d.name+")") || strings.Contains(Reference, "\n# "+d.name+" = \"…\"\n") ||
+		strings.Contains(Reference, "\n# "+d.name+" = [\"…\"]\n")
 	if !found {
 		t.Errorf("%s: is not in the reference", d.path)
 	}

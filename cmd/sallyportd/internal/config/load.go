@@ -22,7 +22,7 @@ type Need int
 const (
 	Alone       Need = iota // no other file
 	PortSecrets             // the files of port secrets
-	Secrets                 // the files of operations' secrets
+	Secrets                 // the files of operations' secrets and keys, and the host key
 	All                     // check that the directories of web servers exist
 )
 
@@ -56,8 +56,26 @@ func Load(path string, need Need) (*Config, error) {
 		if need < Secrets {
 			break
 		}
+		if c.Operations[i].Signed {
+			if o.KeysFile == "" {
+				continue
+			}
+			key := fmt.Sprintf("operation.%d.keys_file", i)
+			if c.Operations[i].Keys, err = c.readPublicKeys(key, o.ID, o.KeysFile); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		key, what := fmt.Sprintf("operation.%d.secret_file", i), fmt.Sprintf("the secret of operation %q", o.ID)
 		if c.Operations[i].Secret, err = c.readSecret(key, what, o.Secret, o.SecretFile); err != nil {
+			return nil, err
+		}
+	}
+	if need >= Secrets && c.Challenge != nil && c.Challenge.hostKeyFile != "" {
+		if err := c.readHostKey(); err != nil {
+			return nil, err
+		}
+		if err := c.fitOperations(c.file); err != nil { // the types of the keys are known now
 			return nil, err
 		}
 	}

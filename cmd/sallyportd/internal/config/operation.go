@@ -26,15 +26,18 @@ const UntilClosed = "until-closed"
 // challenge–response protocol.
 type Operation struct {
 	ID, Secret string
-	Algorithm  exchange.Algorithm
-	Service    string
-	Close      bool
-	OpenFor    time.Duration // 0: the OpenFor of the service
+	// Signed: it has public keys instead of a secret. None: it is disabled.
+	Signed    bool
+	Keys      []exchange.PublicKey
+	Algorithm exchange.Algorithm
+	Service   string
+	Close     bool
+	OpenFor   time.Duration // 0: the OpenFor of the service
 	// UntilClosed: the service is open until an operation closes it, the client
 	// loses the right, or the administrator closes it.
 	UntilClosed bool
 	RandomPort  bool
-	Client      string         // empty: any client that has the secret
+	Client      string         // empty: any client that has the secret, or a key
 	Uses        int            // how often it may be used; 0: without a limit
 	From        []netip.Prefix // empty: all addresses
 }
@@ -78,6 +81,9 @@ func (o Operation) Describe() string {
 		action += ", on a random port"
 	}
 	users := "any client that has its secret"
+	if o.Signed {
+		users = "any client that has one of its keys"
+	}
 	if o.Client != "" {
 		users = "client " + o.Client
 	}
@@ -94,12 +100,17 @@ func (o Operation) Describe() string {
 	return fmt.Sprintf("%s: %s, by Algorithm %d, for %s", o.ID, action, o.Algorithm, users)
 }
 
-// Protocol returns the operations in the form of package exchange.
-func Protocol(list []Operation) ([]*exchange.Operation, error) {
+// Protocol returns the operations in the form of package exchange. Only those with
+// public keys require a host key.
+func Protocol(list []Operation, host *exchange.HostKey) ([]*exchange.Operation, error) {
 	all := make([]*exchange.Operation, len(list))
 	for i, o := range list {
 		var err error
-		all[i], err = exchange.NewOperation(o.ID, o.Secret, o.Algorithm, o.RandomPort)
+		if o.Signed {
+			all[i], err = exchange.NewSignedOperation(o.ID, host, o.Keys, o.RandomPort)
+		} else {
+			all[i], err = exchange.NewOperation(o.ID, o.Secret, o.Algorithm, o.RandomPort)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("operation %q: %w", o.ID, err)
 		}
@@ -121,13 +132,25 @@ func (r *raw) operations(f *tomlfile.File, c *Config) error {
 		}
 		c.Operations = append(c.Operations, o)
 	}
-	// Conflicts between operations do not depend on their secrets, which are read
-	// later.
+	return c.fitOperations(f)
+}
+
+// fitOperations checks the operations against each other, and against the plan.
+// Conflicts do not depend on secrets and keys, which are read later; only the sizes of
+// responses depend on the type of the keys.
+func (c *Config) fitOperations(f *tomlfile.File) error {
 	trial := slices.Clone(c.Operations)
 	for i := range trial {
 		trial[i].Secret = "any"
+		if len(trial[i].Keys) == 0 {
+			trial[i].Keys = []exchange.PublicKey{{Key: [32]byte{1}}}
+		}
 	}
-	operations, err := Protocol(trial)
+	host, err := exchange.NewHostKey(zeros{})
+	if err != nil {
+		return err
+	}
+	operations, err := Protocol(trial, host)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Where("operation"), err)
 	}
@@ -135,6 +158,11 @@ func (r *raw) operations(f *tomlfile.File, c *Config) error {
 		return fmt.Errorf("%s: %w", f.Where("operation"), err)
 	})
 }
+
+// zeros is random enough for a key that is not used.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { return len(b), nil }
 
 func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Operation, err error) {
 	if err := fill(f, r, at, ""); err != nil {
@@ -150,10 +178,13 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 	if len(r.ID) < exchange.MinID || len(r.ID) > exchange.MaxID {
 		return o, f.Errorf(at+"id", "got %q, with %d bytes", r.ID, len(r.ID))
 	}
+	if err := r.publicKeys(f, at, &o, c); err != nil {
+		return o, err
+	}
 	switch {
 	case r.Secret != "" && r.SecretFile != "":
 		return o, f.Errorf(at+"secret_file", "got secret as well; only one of the two is allowed")
-	case r.Secret == "" && r.SecretFile == "":
+	case !o.Signed && r.Secret == "" && r.SecretFile == "":
 		return o, f.Errorf(at+"secret", "got neither")
 	}
 	s := c.Service(r.Service)
@@ -265,13 +296,17 @@ func (c *Config) freePorts() (n int) {
 }
 
 // Usable returns the operations that a client may use, and a reason for each of the
-// others: an operation is disabled if its client is revoked, has expired, or may not
+// others: an operation is disabled if it has no key, or if its client is revoked, has expired, or may not
 // open its service. rights returns the services that a client may open (nil: all),
 // whether the client exists, and when it has expired (zero: it has not).
 func (c *Config) Usable(
 	rights func(client string) (services []string, known bool, expired time.Time),
 ) (list []Operation, disabled []string) {
 	for _, o := range c.Operations {
+		if o.Signed && len(o.Keys) == 0 {
+			disabled = append(disabled, fmt.Sprintf("operation %q is disabled: its keys_file has no public key", o.ID))
+			continue
+		}
 		if o.Client == "" {
 			list = append(list, o)
 			continue
@@ -295,7 +330,7 @@ func (c *Config) Usable(
 }
 
 // OpeningWithoutClient returns the operations that open a service for any holder of
-// their secret: they do so even if there is no client.
+// their secret, or of a key: they do so even if there is no client.
 func (c *Config) OpeningWithoutClient() (ids []string) {
 	for _, o := range c.Operations {
 		if o.Client == "" && !o.Close {

@@ -100,6 +100,7 @@ type rawChallenge struct {
 	AnswerPort    int                  `toml:"answer_port" default:"30720" range:"1..65535" expect:"a TCP port, from 1 to 65535, that is neither one of ports nor a service's"`
 	AnswerLook    string               `toml:"answer_look" default:"closed" oneof:"filtered|closed" expect:"\"filtered\" or \"closed\""`
 	PublicAddress []string             `toml:"public_address" expect:"a list of the addresses by which clients reach this host, at most one of IPv4 and one of IPv6"`
+	HostKeyFile   string               `toml:"host_key_file" reload:"live" expect:"the path of a file with the host key, which sallyportd host-key create makes"`
 	Exchanges     int                  `toml:"exchanges" default:"16384" range:"8..1048576" expect:"how many exchanges can be in progress, a whole number from 8 to 1048576"`
 	Rate          int                  `toml:"challenges_per_second" default:"20000" range:"1..1000000" expect:"a whole number from 1 to 1000000"`
 	Request       profilefile.Encoding `toml:"request" default:"scheme=ranges,data_bits=8" expect:"a table with an encoding"`
@@ -137,6 +138,8 @@ type rawOperation struct {
 	ID         string   `toml:"id" required:"yes" expect:"a public name of 5 to 16 bytes, in quotes"`
 	Secret     string   `toml:"secret" expect:"the operation's secret, as text in quotes; or secret_file instead"`
 	SecretFile string   `toml:"secret_file" expect:"the path of a file with the operation's secret"`
+	Keys       []string `toml:"keys" expect:"a list of 1 to 16 public keys in quotes, such as [\"ssh-ed25519 AAAA…\"], all of one type"`
+	KeysFile   string   `toml:"keys_file" expect:"the path of a file with public keys, as authorized_keys"`
 	Algorithm  int      `toml:"algorithm" default:"2" range:"1..3" expect:"1, 2 or 3"`
 	Service    string   `toml:"service" expect:"the name of a service"`
 	Action     string   `toml:"action" default:"open" oneof:"open|close" expect:"\"open\" or \"close\""`

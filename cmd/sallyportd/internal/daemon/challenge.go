@@ -321,7 +321,7 @@ func (o operation) command(p proof, now time.Time) command {
 		do.Action = gate.Close
 	}
 	if o.UntilClosed {
-		l := o.keep(p.from, now)
+		l := o.keep(p.from, p.Key(), now)
 		do.keeps = &l
 	}
 	return do

@@ -122,7 +122,7 @@ open_for = "until-closed"
 	if _, limited := before.restricted[id]; limited {
 		t.Error("restricted before its time")
 	}
-	lease := op.keep(from, at.Add(-time.Hour)).Kept
+	lease := op.keep(from, nil, at.Add(-time.Hour)).Kept
 	if reason := before.operations.refuses(lease); reason != "" {
 		t.Errorf("its lease is refused before its time: %s", reason)
 	}

@@ -42,7 +42,7 @@ func TestKeptFaults(t *testing.T) {
 			var all []reported
 			var open []state.Kept
 			for i := range uint32(6) {
-				l := holding("hold-one", "com1").keep(anAddress(1, i), keptAt)
+				l := holding("hold-one", "com1").keep(anAddress(1, i), nil, keptAt)
 				if errs, _ := k.put([]keptLease{l}); errs[0] == nil {
 					all = append(all, reported{l.Kept, false, disk.Count()})
 					open = append(open, l.Kept)
@@ -108,7 +108,7 @@ func TestKeptOnAFullDisk(t *testing.T) {
 	k, _ := loadKept(dir, keptAt, slog.New(slog.DiscardHandler))
 	var leases []keptLease
 	for i := range uint32(3) {
-		leases = append(leases, holding("hold-one", "com1").keep(anAddress(1, i), keptAt))
+		leases = append(leases, holding("hold-one", "com1").keep(anAddress(1, i), nil, keptAt))
 	}
 	if errs, _ := k.put(leases[:2]); errs[0] != nil || errs[1] != nil {
 		t.Fatal(errs)

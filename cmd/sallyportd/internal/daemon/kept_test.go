@@ -14,6 +14,7 @@ import (
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/state"
 	"sallyport/verify"
+	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/wire"
 )
 
@@ -21,7 +22,7 @@ import (
 func holding(id, client string) operation {
 	return operation{
 		Operation: config.Operation{ID: id, Service: "web", Client: client, UntilClosed: true}, service: access.ID("web"),
-		prefixLen6: access.PrefixHost, secret: 1, clientSecret: verify.Fingerprint(2 * min(len(client), 1)),
+		prefixLen6: access.PrefixHost, secrets: []verify.Fingerprint{1}, clientSecret: verify.Fingerprint(2 * min(len(client), 1)),
 	}
 }
 
@@ -58,7 +59,7 @@ var keptAt = time.Unix(1_800_000_000, 0)
 // TestRecordFirst: a lease that cannot be recorded is not opened; one that has ended
 // is never left on the disk, as long as any change of it is possible.
 func TestRecordFirst(t *testing.T) {
-	one, two := holding("hold-one", "com1").keep(anAddress(1, 1), keptAt), holding("hold-two", "com2").keep(anAddress(1, 2), keptAt)
+	one, two := holding("hold-one", "com1").keep(anAddress(1, 1), nil, keptAt), holding("hold-two", "com2").keep(anAddress(1, 2), nil, keptAt)
 	full := errors.New("no space left")
 	for _, after := range []bool{false, true} {
 		m := newMemoryKept()
@@ -68,7 +69,7 @@ func TestRecordFirst(t *testing.T) {
 		}
 		// Opening on a full disk fails, and costs no other lease its record.
 		m.writeErr = full
-		three := holding("hold-three", "com3").keep(anAddress(1, 3), keptAt)
+		three := holding("hold-three", "com3").keep(anAddress(1, 3), nil, keptAt)
 		if errs, _ := m.put([]keptLease{three}); !errors.Is(errs[0], full) {
 			t.Errorf("recorded on a full disk: %v", errs)
 		}
@@ -109,12 +110,12 @@ func TestRecordIsBounded(t *testing.T) {
 	m := newMemoryKept()
 	m.write = func([]state.Kept) error { return nil }
 	shared, alone := holding("hold-all", ""), holding("hold-one", "com1")
-	victim := holding("hold-two", "com2").keep(anAddress(9, 9), keptAt)
+	victim := holding("hold-two", "com2").keep(anAddress(9, 9), nil, keptAt)
 	m.put([]keptLease{victim})
 	for name, o := range map[string]operation{"without a client": shared, "of a client": alone} {
 		accepted := 0
 		for i := range uint32(300) {
-			if errs, _ := m.put([]keptLease{o.keep(anAddress(2, i), keptAt)}); errs[0] == nil {
+			if errs, _ := m.put([]keptLease{o.keep(anAddress(2, i), nil, keptAt)}); errs[0] == nil {
 				accepted++
 			}
 		}
@@ -122,18 +123,18 @@ func TestRecordIsBounded(t *testing.T) {
 			t.Errorf("%s: %d leases", name, accepted)
 		}
 		// A lease that exists may be requested again.
-		if errs, _ := m.put([]keptLease{o.keep(anAddress(2, 1), keptAt)}); errs[0] != nil {
+		if errs, _ := m.put([]keptLease{o.keep(anAddress(2, 1), nil, keptAt)}); errs[0] != nil {
 			t.Errorf("%s, again: %v", name, errs)
 		}
 	}
 	for i := range uint32(state.MaxKept - 520) {
-		l := holding("hold", fmt.Sprintf("%04d", i)).keep(anAddress(3, i), keptAt)
+		l := holding("hold", fmt.Sprintf("%04d", i)).keep(anAddress(3, i), nil, keptAt)
 		m.leases[l.at] = l.Kept
 	}
 	accepted := 0
 	for i := range uint32(20) {
 		i += state.MaxKept
-		l := holding("hold", fmt.Sprintf("%04d", i)).keep(anAddress(3, i), keptAt)
+		l := holding("hold", fmt.Sprintf("%04d", i)).keep(anAddress(3, i), nil, keptAt)
 		if errs, _ := m.put([]keptLease{l}); errs[0] == nil {
 			accepted++
 		}
@@ -149,7 +150,7 @@ func TestRecordIsBounded(t *testing.T) {
 // gate then fails, the record is as before.
 func TestSameLeaseAgain(t *testing.T) {
 	m := newMemoryKept()
-	first, again := holding("hold-one", "com1").keep(anAddress(1, 1), keptAt), holding("hold-other", "com1").keep(anAddress(1, 1), keptAt.Add(time.Hour))
+	first, again := holding("hold-one", "com1").keep(anAddress(1, 1), nil, keptAt), holding("hold-other", "com1").keep(anAddress(1, 1), nil, keptAt.Add(time.Hour))
 	m.put([]keptLease{first})
 	errs, undo := m.put([]keptLease{again})
 	want := again.Kept
@@ -182,14 +183,14 @@ func TestSameLeaseAgain(t *testing.T) {
 func TestNotGrantedNow(t *testing.T) {
 	address := netip.MustParseAddr("2001:db8::1")
 	was := holding("hold-web", "com1")
-	l := was.keep(address, keptAt).Kept
+	l := was.keep(address, nil, keptAt).Kept
 	for want, change := range map[string]func(*operation){
 		"":                                 func(*operation) {},
 		"does not open until it is closed": func(o *operation) { o.UntilClosed = false },
 		"for another service or client":    func(o *operation) { o.Service = "ssh" },
 		"service or client":                func(o *operation) { o.Client = "com2" },
 		"or client":                        func(o *operation) { o.Client = "" },
-		"the operation has a new secret":   func(o *operation) { o.secret++ },
+		"the operation has a new secret":   func(o *operation) { o.secrets = []verify.Fingerprint{2} },
 		"the client has a new secret":      func(o *operation) { o.clientSecret++ },
 		"excludes the address":             func(o *operation) { o.From = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} },
 		"open_to":                          func(o *operation) { o.anyone = true },
@@ -203,7 +204,7 @@ func TestNotGrantedNow(t *testing.T) {
 			t.Errorf("want %q, got %q", want, reason)
 		}
 	}
-	four := was.keep(netip.MustParseAddr("192.0.2.1"), keptAt).Kept
+	four := was.keep(netip.MustParseAddr("192.0.2.1"), nil, keptAt).Kept
 	for prefixLen4, want := range map[int]string{32: "", 24: "grant_prefix4", 31: "grant_prefix4"} {
 		o := was
 		o.prefixLen4 = prefixLen4
@@ -217,5 +218,40 @@ func TestNotGrantedNow(t *testing.T) {
 	}
 	if l.Client != (wire.Identifier{'c', 'o', 'm', '1'}) || l.Peer.Prefix.Addr() != address {
 		t.Errorf("%+v", l)
+	}
+}
+
+// TestKeyRemoved: a lease without an end is that of a public key. It ends with the key,
+// and not with another key of the operation.
+func TestKeyRemoved(t *testing.T) {
+	one, two := exchange.PublicKey{Key: [32]byte{1}}, exchange.PublicKey{Key: [32]byte{2}}
+	withKeys := func(keys ...exchange.PublicKey) operation {
+		o := holding("hold-web", "")
+		o.Signed, o.Keys = true, keys
+		var err error
+		if o.secrets, err = fingerprintsOf(o.Operation); err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	all := func(o operation) operations { return operations{byID: map[string]operation{"hold-web": o}} }
+	was := withKeys(one, two)
+	lease := was.keep(netip.MustParseAddr("192.0.2.1"), &two, keptAt).Kept
+	for want, next := range map[string]operation{
+		"":                               was,
+		"no longer has the client's key": withKeys(one),
+		"has a new secret":               holding("hold-web", ""),
+	} {
+		if reason := all(next).refuses(lease); (reason == "") != (want == "") || !strings.Contains(reason, want) {
+			t.Errorf("want %q, got %q", want, reason)
+		}
+	}
+	if reason := all(withKeys(two)).refuses(lease); reason != "" {
+		t.Errorf("without the other key: %q", reason)
+	}
+	// Leases with an end do not have the key.
+	if all(was).keepsOwnerless(all(withKeys(two))) || !all(was).keepsOwnerless(all(withKeys(two, one))) ||
+		!all(withKeys(one)).keepsOwnerless(all(was)) {
+		t.Error("leases that belong to no client outlive a key, or end without a reason")
 	}
 }

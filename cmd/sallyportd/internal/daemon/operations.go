@@ -27,9 +27,11 @@ type operation struct {
 	isn        bool // it opens a service that requires initial sequence numbers
 	proves     bool // connections to the service prove themselves
 	protocol   *exchange.Operation
-	// Of the operation and of its client; 0: it belongs to none.
-	secret, clientSecret verify.Fingerprint
-	expires              time.Time // its client; zero: it does not
+	// Of the operation's secret, or its public keys, by which leases without an end are
+	// recognized after a change.
+	secrets      []verify.Fingerprint
+	clientSecret verify.Fingerprint // of its client; 0: it belongs to none
+	expires      time.Time          // its client; zero: it does not
 }
 
 // opensForConnections reports whether a proof for a connection, which has no address,
@@ -60,7 +62,7 @@ func operationsOf(cfg *config.Config, list clients.List, now time.Time) (o opera
 	if o.limited, err = limitsOf(cfg.Operations); err != nil {
 		return o, err
 	}
-	protocol, err := config.Protocol(usable)
+	protocol, err := config.Protocol(usable, cfg.Challenge.HostKey)
 	if err != nil {
 		return o, err
 	}
@@ -76,14 +78,14 @@ func operationsOf(cfg *config.Config, list clients.List, now time.Time) (o opera
 		return o, err
 	}
 	for i, op := range usable {
-		secret, err := verify.FingerprintOf([]byte(op.Secret))
+		secrets, err := fingerprintsOf(op)
 		if err != nil {
 			return o, fmt.Errorf("operation %q: %w", op.ID, err)
 		}
 		service := cfg.Service(op.Service)
 		o.byID[op.ID] = operation{
 			Operation: op, service: service.ID(), prefixLen4: service.PrefixLen4, prefixLen6: service.PrefixLen6, anyone: service.Policy.Anyone,
-			protocol: protocol[i], secret: secret, clientSecret: clientSecrets[op.Client], expires: expires[op.Client],
+			protocol: protocol[i], secrets: secrets, clientSecret: clientSecrets[op.Client], expires: expires[op.Client],
 			isn: !op.Close && service.RequireISN, proves: service.Proves,
 		}
 	}
@@ -92,6 +94,30 @@ func operationsOf(cfg *config.Config, list clients.List, now time.Time) (o opera
 	}
 	o.protocol.SetHopping(exchange.Hopping{Keys: cfg.PortSecret.HopKeys(), Tolerance: cfg.Tolerance})
 	return o, nil
+}
+
+// fingerprintsOf returns the Fingerprint of an operation's secret, or of each key.
+func fingerprintsOf(o config.Operation) (all []verify.Fingerprint, err error) {
+	if !o.Signed {
+		f, err := verify.FingerprintOf([]byte(o.Secret))
+		return []verify.Fingerprint{f}, err
+	}
+	for _, k := range o.Keys {
+		all = append(all, fingerprintOfKey(k))
+	}
+	return all, nil
+}
+
+func fingerprintOfKey(k exchange.PublicKey) verify.Fingerprint {
+	return verify.FingerprintOfMAC(k.Fingerprint())
+}
+
+// fingerprintOf returns the Fingerprint of what has proved a request.
+func (o operation) fingerprintOf(key *exchange.PublicKey) verify.Fingerprint {
+	if key != nil {
+		return fingerprintOfKey(*key)
+	}
+	return o.secrets[0]
 }
 
 // fingerprints returns the Fingerprints of the secrets of some clients.
@@ -152,8 +178,8 @@ var ownerSeed = maphash.MakeSeed()
 func ownerless(id wire.Identifier) bool { return id[0] == '#' }
 
 // keepsOwnerless reports whether the next operations include, unchanged, all
-// operations that belong to no client: then the leases that these have opened
-// continue.
+// operations that belong to no client, and all of their keys: then the leases that
+// these have opened continue.
 func (o operations) keepsOwnerless(next operations) bool {
 	for id, was := range o.byID {
 		if was.Client != "" {
@@ -163,15 +189,20 @@ func (o operations) keepsOwnerless(next operations) bool {
 		if !ok || now.Client != "" || now.Secret != was.Secret || now.Service != was.Service {
 			return false
 		}
+		gone := func(f verify.Fingerprint) bool { return !slices.Contains(now.secrets, f) }
+		if slices.ContainsFunc(was.secrets, gone) {
+			return false // it does not matter which lease is of that key
+		}
 	}
 	return true
 }
 
 // keep returns the lease without an end that the operation opens for an address.
-func (o operation) keep(a netip.Addr, now time.Time) keptLease {
+// The key is that of the client; nil: the operation has a secret.
+func (o operation) keep(a netip.Addr, key *exchange.PublicKey, now time.Time) keptLease {
 	l := keptLease{o.at(a), state.Kept{
 		Service: o.Service, Operation: o.ID, Peer: o.peerOf(a), Address: a,
-		Anyone: o.anyone, Since: time.Unix(now.Unix(), 0), Secret: o.secret, ClientSecret: o.clientSecret,
+		Anyone: o.anyone, Since: time.Unix(now.Unix(), 0), Secret: o.fingerprintOf(key), ClientSecret: o.clientSecret,
 	}}
 	copy(l.Client[:], o.Client)
 	return l
@@ -195,7 +226,9 @@ func (o operations) refuses(k state.Kept) string {
 		return "the operation does not open until it is closed"
 	case op.Service != k.Service || client != k.Client:
 		return "the operation is for another service or client"
-	case op.secret != k.Secret:
+	case !slices.Contains(op.secrets, k.Secret) && op.Signed:
+		return "the operation no longer has the client's key"
+	case !slices.Contains(op.secrets, k.Secret):
 		return "the operation has a new secret"
 	case op.clientSecret != k.ClientSecret:
 		return "the client has a new secret"

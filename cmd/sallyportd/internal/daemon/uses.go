@@ -93,7 +93,7 @@ func (o operation) limit() limit {
 	if o.Uses == 0 {
 		return limit{}
 	}
-	return limit{state.UseKey{Operation: o.ID, Secret: o.secret}, o.Uses}
+	return limit{countOf(o.ID, o.Signed, o.secrets), o.Uses}
 }
 
 // limitsOf returns what the configuration limits, also what no client may use now.
@@ -113,12 +113,24 @@ func limitsOf(list []config.Operation) (keys []state.UseKey, err error) {
 
 // useKeyOf returns what the count of an operation belongs to.
 func useKeyOf(o config.Operation) (state.UseKey, error) {
-	secret, err := verify.FingerprintOf([]byte(o.Secret))
+	secrets, err := fingerprintsOf(o)
 	if err != nil {
 		return state.UseKey{}, fmt.Errorf("operation %q: %w", o.ID, err)
 	}
-	return state.UseKey{Operation: o.ID, Secret: secret}, nil
+	return countOf(o.ID, o.Signed, secrets), nil
 }
+
+// countOf returns the key of a count. All public keys of an operation have one: it does
+// not begin again when one of them changes.
+func countOf(id string, signed bool, secrets []verify.Fingerprint) state.UseKey {
+	if signed {
+		return state.UseKey{Operation: id, Secret: signedUses}
+	}
+	return state.UseKey{Operation: id, Secret: secrets[0]}
+}
+
+// signedUses takes the place of the secret of operations with public keys.
+const signedUses verify.Fingerprint = 1
 
 // left returns how many uses are left; without a limit, it is at least 1.
 func (u *uses) left(l limit) int {

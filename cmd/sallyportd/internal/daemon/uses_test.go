@@ -22,6 +22,7 @@ import (
 	"sallyport/sessions/gate"
 	"sallyport/sessions/handshakes"
 	"sallyport/sessions/state"
+	"sallyport/verify"
 	"sallyport/verify/challenge"
 	"sallyport/verify/challenge/exchange"
 )
@@ -149,7 +150,7 @@ func TestConcurrentResponses(t *testing.T) {
 	if err := state.Create(dir); err != nil {
 		t.Fatal(err)
 	}
-	o := operation{Operation: config.Operation{ID: "ssh-once", Service: "ssh", Uses: left}, protocol: protocol, secret: 7}
+	o := operation{Operation: config.Operation{ID: "ssh-once", Service: "ssh", Uses: left}, protocol: protocol, secrets: []verify.Fingerprint{7}}
 	keys := []state.UseKey{o.limit().key}
 	u, err := loadUses(dir, keys, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -329,7 +330,7 @@ func TestUsesAreNeverGuessed(t *testing.T) {
 func TestLimitBelongsToTheSecret(t *testing.T) {
 	m := &memoryUses{}
 	m.restart()
-	o := operation{Operation: config.Operation{ID: "one", Uses: 2}, secret: 7}
+	o := operation{Operation: config.Operation{ID: "one", Uses: 2}, secrets: []verify.Fingerprint{7}}
 	do := func() error { return m.take([]command{{limit: o.limit()}})[0] }
 	if err := errors.Join(do(), do()); err != nil {
 		t.Fatal(err)
