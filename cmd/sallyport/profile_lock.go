@@ -171,5 +171,6 @@ func showLocked(env cli.Env, path string, asJSON bool) error {
 
 // profiles returns the reader of profiles for a command.
 func profiles(c *cobra.Command, env cli.Env) profile.Reader {
-	return profile.Reader{Stderr: env.Stderr, Locker: newLocker(c)}
+	l := newLocker(c)
+	return profile.Reader{Stderr: env.Stderr, Locker: l, Ask: l.get}
 }

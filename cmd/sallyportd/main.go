@@ -44,7 +44,7 @@ changed; 130 interrupted.`,
 	root.AddCommand(
 		serveCommand(env), checkCommand(env), watchCommand(env), reloadCommand(env),
 		initCommand(env), importCommand(env),
-		clientCommand(env), operationCommand(env), portSecretCommand(env), stateCommand(env), leaseCommand(env),
+		clientCommand(env), operationCommand(env), portSecretCommand(env), hostKeyCommand(env), stateCommand(env), leaseCommand(env),
 		firewallCommand(env), holderCommand(env), capturerCommand(env), runnerCommand(env), demoCommand(env),
 	)
 	return root

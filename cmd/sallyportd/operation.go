@@ -40,7 +40,8 @@ func operationProfileCommand(env cli.Env) *cobra.Command {
 		Short: "Print the profile with which a client requests an operation",
 		Long: `Print the profile with which a client requests an operation.
 
-It contains the operation's secret. "sallyport knock" accepts it unchanged; for a
+It contains the operation's secret; of an operation with public keys, these and the
+public half of the host key, but no secret. "sallyport knock" accepts it unchanged; for a
 profile with both protocols, copy its [challenge] tables into a client's profile.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -120,6 +121,12 @@ func (m profileMaker) operation(id string) ([]byte, error) {
 			Server: m.server, Addresses: m.addresses.all, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
 			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
 			SharedPorts: cfg.Challenge.Plan.Shared,
+		}
+		if o.Signed {
+			if len(o.Keys) == 0 {
+				return nil, fmt.Errorf("operation %q has no public key", id)
+			}
+			p.HostKey, p.PublicKeys = cfg.Challenge.HostKey.Public(), o.Keys
 		}
 		if cfg.Challenge.Plan.Hop != 0 {
 			p.Hop, p.HopKey = cfg.Challenge.Plan.Hop, schedule.HopKeyOf(cfg.PortSecret.Current)

@@ -28,14 +28,17 @@ type newOperation struct {
 	id, service, action, openFor, port, client string
 	algorithm, uses                            int
 	from                                       []string
+	keysFile                                   string   // instead of a secret: a file with public keys,
+	keys                                       []string // or the keys
 }
 
 // addedOperation is the result of "operation add" for programs.
 type addedOperation struct {
 	Operation  string `json:"operation"`
-	SecretFile string `json:"secret_file"`
-	Server     string `json:"server"`  // as of clientResult
-	Restart    bool   `json:"restart"` // the server must be restarted
+	SecretFile string `json:"secret_file,omitempty"`   // empty: it has public keys
+	HostKey    string `json:"host_key_file,omitempty"` // that was made
+	Server     string `json:"server"`                  // as of clientResult
+	Restart    bool   `json:"restart"`                 // the server must be restarted
 	// NotCounted: the operation stays unavailable until "operation reset", because
 	// there is no record of uses.
 	NotCounted bool `json:"not_counted,omitempty"`
@@ -47,14 +50,19 @@ func operationAddCommand(env cli.Env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "add ID",
-		Short: "Add an operation with a random secret to the configuration",
-		Long: `Add an operation with a random secret to the configuration.
+		Short: "Add an operation with a random secret, or with public keys, to the configuration",
+		Long: `Add an operation with a random secret, or with public keys, to the configuration.
 
 The command adds an [[operation]] table to the end of the file, whose other lines
 stay as they are, and writes the secret to another file beside it. The first
 operation also adds the [challenge] table, which switches the challenge–response
 protocol on; the server must be restarted then. Otherwise the command waits until
-the running server, if there is one, has read its configuration again.`,
+the running server, if there is one, has read its configuration again.
+
+With --keys-file or --key, the operation has public keys of OpenSSH instead of a secret.
+The server requires a host key then: if the configuration has no [challenge] table yet,
+the command makes one in host.key beside it, and sets a restart of the encodings, with
+which the longer messages have room.`,
 		Example: "  sallyportd operation add ssh-alice --service ssh --client k7Qx\n  sallyportd operation profile ssh-alice --out ssh-alice.toml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -69,6 +77,8 @@ the running server, if there is one, has read its configuration again.`,
 	c.Flags().StringVar(&o.port, "port", "", "service or random (default service)")
 	c.Flags().IntVar(&o.algorithm, "algorithm", 0, "1, 2 or 3 (default 2)")
 	c.Flags().IntVar(&o.uses, "uses", 0, "how often it may be used; 1 for a borrowed machine (default without a limit)")
+	c.Flags().StringVar(&o.keysFile, "keys-file", "", "a `file` with public keys instead of a secret, as authorized_keys; the server reads it at each reload")
+	c.Flags().StringArrayVar(&o.keys, "key", nil, "a public `key` instead of a secret, such as \"ssh-ed25519 AAAA…\"; may be repeated")
 	c.Flags().StringSliceVar(&o.from, "from", nil, "the `networks` from which it may be requested (default all)")
 	cli.AddJSONFlag(c, &asJSON)
 	addConfigFlag(c, env, &path)
@@ -93,6 +103,9 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 	if err := o.checkClient(cfg); err != nil {
 		return cli.Misuse(err)
 	}
+	if err := o.checkKeys(cfg); err != nil {
+		return cli.Misuse(err)
+	}
 	if o.service == "" && len(cfg.Services) == 1 {
 		o.service = cfg.Services[0].Name
 	}
@@ -102,9 +115,13 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 	}
 	secretPath := filepath.Join(filepath.Dir(path), "operation-"+strings.TrimSuffix(profileName(o.id), ".toml"))
 	edited := append(bytes.TrimRight(text, "\n"), '\n')
-	first := cfg.Challenge == nil
+	first, hostKey := cfg.Challenge == nil, ""
 	if first {
 		edited = append(edited, "\n[challenge]\n"...)
+	}
+	if first && o.signed() {
+		hostKey = filepath.Join(filepath.Dir(path), hostKeyName)
+		edited = fmt.Appendf(edited, "host_key_file = %q\n\n[challenge.request]\nrestart = 20\n\n[challenge.response]\nrestart = 20\n", hostKeyName)
 	}
 	edited = append(edited, o.table(filepath.Base(secretPath))...)
 	next, err := config.Parse(path, edited)
@@ -117,18 +134,30 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 	if err != nil {
 		return cli.Misuse(fmt.Errorf("the configuration with this operation would not be valid: %w", err))
 	}
-	err = secretfile.Create(secretPath, []byte(secrets.Random()+"\n"))
-	if errors.Is(err, fs.ErrExist) {
-		err = cli.WithHint(err, "choose another ID, or move that file away: an earlier operation may have used it")
-	}
-	if err != nil {
-		return cli.Misuse(hint.Writing(fmt.Errorf("write the secret of the operation: %w", err)))
+	made := secretPath // the new file
+	if o.signed() {
+		secretPath, made = "", hostKey
+		if hostKey != "" {
+			if _, err := createHostKey(hostKey); err != nil {
+				return cli.Misuse(err)
+			}
+		}
+	} else {
+		err = secretfile.Create(secretPath, []byte(secrets.Random()+"\n"))
+		if errors.Is(err, fs.ErrExist) {
+			err = cli.WithHint(err, "choose another ID, or move that file away: an earlier operation may have used it")
+		}
+		if err != nil {
+			return cli.Misuse(hint.Writing(fmt.Errorf("write the secret of the operation: %w", err)))
+		}
 	}
 	if err := durable.WriteFile(path, edited, info.Mode().Perm()); err != nil {
-		durable.Remove(secretPath)
+		if made != "" {
+			durable.Remove(made)
+		}
 		return hint.Writing(fmt.Errorf("write the configuration: %w", err))
 	}
-	result := addedOperation{Operation: o.id, SecretFile: secretPath, Restart: first, Server: serverNone}
+	result := addedOperation{Operation: o.id, SecretFile: secretPath, HostKey: hostKey, Restart: first, Server: serverNone}
 	line := "Restart the server: [challenge] is new."
 	if !first {
 		running, failed := askServer(ctx, cfg, reloadAll(ctx))
@@ -167,6 +196,22 @@ func (o newOperation) countFromZero(ctx context.Context, path string) bool {
 	return err == nil
 }
 
+// checkKeys returns an error if the file with public keys has none. It makes the path
+// absolute: in the configuration, a path is relative to the directory of that file.
+func (o *newOperation) checkKeys(cfg *config.Config) (err error) {
+	if o.keysFile == "" {
+		return nil
+	}
+	if o.keysFile, err = filepath.Abs(o.keysFile); err != nil {
+		return err
+	}
+	keys, err := cfg.PublicKeysIn(o.keysFile)
+	if err == nil && len(keys) == 0 {
+		err = fmt.Errorf("%s: expected a public key, got none", o.keysFile)
+	}
+	return err
+}
+
 // checkClient returns an error if no client has the operation's identifier: the server
 // would disable the operation.
 func (o newOperation) checkClient(cfg *config.Config) error {
@@ -188,7 +233,15 @@ func (o newOperation) checkClient(cfg *config.Config) error {
 // table returns the operation as text of TOML.
 func (o newOperation) table(secretFile string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n[[operation]]\nid = %q\nsecret_file = %q\n", o.id, secretFile)
+	fmt.Fprintf(&b, "\n[[operation]]\nid = %q\n", o.id)
+	switch {
+	case o.keysFile != "":
+		fmt.Fprintf(&b, "keys_file = %q\n", o.keysFile)
+	case len(o.keys) > 0:
+		fmt.Fprintf(&b, "keys = [%s]\n", quotedList(o.keys))
+	default:
+		fmt.Fprintf(&b, "secret_file = %q\n", secretFile)
+	}
 	for _, key := range [][2]string{
 		{"service", o.service}, {"client", o.client}, {"action", o.action}, {"open_for", o.openFor}, {"port", o.port},
 	} {
@@ -203,11 +256,22 @@ func (o newOperation) table(secretFile string) string {
 		fmt.Fprintf(&b, "uses = %d\n", o.uses)
 	}
 	if len(o.from) > 0 {
-		var quoted []string
-		for _, network := range o.from {
-			quoted = append(quoted, fmt.Sprintf("%q", network))
-		}
-		fmt.Fprintf(&b, "from = [%s]\n", strings.Join(quoted, ", "))
+		fmt.Fprintf(&b, "from = [%s]\n", quotedList(o.from))
 	}
 	return b.String()
+}
+
+// hostKeyName is the name of the file with the host key that "operation add" makes.
+const hostKeyName = "host.key"
+
+// signed reports whether the operation has public keys.
+func (o newOperation) signed() bool { return o.keysFile != "" || len(o.keys) > 0 }
+
+// quotedList returns texts as the content of a list of TOML.
+func quotedList(texts []string) string {
+	var quoted []string
+	for _, text := range texts {
+		quoted = append(quoted, fmt.Sprintf("%q", text))
+	}
+	return strings.Join(quoted, ", ")
 }

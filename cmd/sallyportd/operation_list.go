@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,7 @@ type listedOperation struct {
 	UsesLeft   *int     `json:"uses_left,omitempty"`
 	// UsesUnknown: the record of uses was lost, so none is left.
 	UsesUnknown bool `json:"uses_unknown,omitempty"`
+	PublicKeys  bool `json:"public_keys,omitempty"` // instead of a secret
 }
 
 func operationListCommand(env cli.Env) *cobra.Command {
@@ -49,10 +51,17 @@ func operationListCommand(env cli.Env) *cobra.Command {
 			if uses != nil {
 				header = append(header, "USES LEFT")
 			}
+			signed := slices.ContainsFunc(cfg.Operations, func(o config.Operation) bool { return o.Signed })
+			if signed {
+				header = append(header, "BY")
+			}
 			rows := [][]output.Cell{output.Header(header...)}
 			for _, o := range cfg.Operations {
-				l := listedOperation{Operation: o.ID, Service: o.Service, Action: "open", RandomPort: o.RandomPort, Client: o.Client}
-				port, client, from := "service", "any", "anywhere"
+				l := listedOperation{Operation: o.ID, Service: o.Service, Action: "open", RandomPort: o.RandomPort, Client: o.Client, PublicKeys: o.Signed}
+				port, client, from, by := "service", "any", "anywhere", "secret"
+				if o.Signed {
+					by = "public keys"
+				}
 				l.OpenFor = o.Lasts()
 				lasts := cmp.Or(l.OpenFor, "default")
 				if o.Close {
@@ -77,6 +86,9 @@ func operationListCommand(env cli.Env) *cobra.Command {
 				row := []string{l.Operation, l.Action, lasts, l.Service, port, client, from}
 				if uses != nil {
 					row = append(row, usesText(l))
+				}
+				if signed {
+					row = append(row, by)
 				}
 				rows = append(rows, output.Row(row...))
 			}

@@ -51,7 +51,7 @@ next:
 			break
 		}
 		for _, known := range all {
-			if bytes.Equal(a.Response, known.Response) {
+			if bytes.Equal(a.Response, known.Response) && bytes.Equal(a.ToSign, known.ToSign) {
 				continue next // the network has sent it twice
 			}
 		}

@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net/netip"
 	"time"
 
@@ -65,12 +63,8 @@ func (x *exchanging) request(ctx context.Context, t target, n int) (*request, er
 
 func (x *exchanging) sendRequest(ctx context.Context, r *request, requests *challenge.Codec, n int) error {
 	cfg := x.cfg
-	var nonce [exchange.NonceSize]byte
-	if _, err := io.ReadFull(cfg.Random, nonce[:]); err != nil {
-		return fmt.Errorf("draw a nonce: %w", err)
-	}
 	var err error
-	r.initiator, err = exchange.NewInitiator(cfg.Challenge.Operation, r.transport.address(), r.transport.peer(r.knock), nonce)
+	r.initiator, err = cfg.Challenge.initiator(r.transport.address(), r.transport.peer(r.knock), cfg.Random)
 	if err != nil {
 		return err
 	}
@@ -102,6 +96,9 @@ func (x *exchanging) respond(ctx context.Context, r *request, n int) (Result, er
 	found.challenged++
 	found.count(r.knock, func(c *tally) { c.challenged++ })
 	took := r.challenged.Sub(r.sent)
+	if err := cfg.Challenge.sign(ctx, &r.answer); err != nil {
+		return Result{}, err
+	}
 	if err := s.sendMessage(ctx, r.responses, r.answer.Response); ctx.Err() != nil {
 		return Result{}, ctx.Err()
 	} else if err != nil && !errors.As(err, &found.fault) {

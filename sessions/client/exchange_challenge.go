@@ -18,7 +18,14 @@ type Challenge struct {
 	// Secret returns the operation's secret, if Operation has no keys. A program may
 	// have to ask a person for it. The keys are derived in memory: unlike a client's
 	// secret, an operation's cannot stay in a device that only computes HMACs.
-	Secret            func(context.Context) (string, error)
+	Secret func(context.Context) (string, error)
+	// Key signs, if Operation has public keys. KeyFile is the path of the private key, as
+	// the profile has it; Agent: the SSH agent has it. PublicKeys are those of which the
+	// server knows each. The program that uses a profile sets Key by these.
+	Key               KeySigner
+	KeyFile           string
+	Agent             bool
+	PublicKeys        []exchange.PublicKey
 	Request, Response challenge.Encoding
 	SharedPorts       bool // requests and responses may have ports in common
 	// Hop is from how many bases each minute draws, by HopKey; 0: the ports do not move.
@@ -92,6 +99,9 @@ func (c Challenge) checkPackets() error {
 
 // keyed returns the operation with its keys.
 func (c Challenge) keyed(ctx context.Context) (*exchange.Operation, error) {
+	if c.Operation != nil && c.Operation.Signed() {
+		return c.Operation, c.prepareKey(ctx)
+	}
 	if c.Secret == nil {
 		return c.Operation, nil
 	}
@@ -110,7 +120,7 @@ func (c Challenge) codecs(v6 bool) (requests, responses *challenge.Codec, err er
 	if c.Operation == nil {
 		return nil, nil, errors.New("the operation is missing")
 	}
-	return c.plan().Codecs(c.Operation.RequestSize(v6), exchange.ResponseSize)
+	return c.plan().Codecs(c.Operation.RequestSize(v6), c.Operation.ResponseSize())
 }
 
 func (c Challenge) plan() challenge.Plan {

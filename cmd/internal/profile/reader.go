@@ -6,8 +6,10 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"sallyport/cmd/internal/sshkey"
 	"sallyport/sessions/client"
 	"sallyport/sessions/client/profilefile"
+	"sallyport/verify/challenge/exchange"
 )
 
 // Reader reads profiles together with what this device has for them.
@@ -16,6 +18,8 @@ type Reader struct {
 	// nil: nothing does.
 	Stderr io.Writer
 	Locker Locker // nil: locked profiles are errors
+	// Ask asks for the passphrase of a private key; nil: such keys are errors.
+	Ask sshkey.Ask
 }
 
 // Stored is what a Reader has read.
@@ -29,7 +33,7 @@ type Stored struct {
 func (s Stored) LacksSecret() bool {
 	held := s.Programs.held()
 	return s.Content.PortSecret != "" && s.Content.Secret == "" && !held.Client ||
-		s.Content.Challenge != nil && s.Content.Challenge.Secret == "" && !held.Operation
+		s.Content.Challenge != nil && !s.Content.Challenge.Signed() && s.Content.Challenge.Secret == "" && !held.Operation
 }
 
 // Load is the function Load. It starts no program: the first Sign does. The caller calls
@@ -71,6 +75,9 @@ func (r Reader) load(ctx context.Context, nameOrPath string, lost bool) (p clien
 		return p, s, nil, err
 	}
 	s.Programs.use(&p, r.Stderr)
+	if c := p.Challenge; c != nil && c.Operation.Signed() {
+		c.Key = sshkey.For(*c, r.Ask)
+	}
 	s.Content, err = decode(text)
 	return p, s, text, err
 }
@@ -83,6 +90,9 @@ func decode(data []byte) (profilefile.File, error) {
 	}
 	if f.Challenge != nil && f.Challenge.Algorithm == 0 {
 		f.Challenge.Algorithm = int(profilefile.DefaultAlgorithm)
+		if f.Challenge.Signed() {
+			f.Challenge.Algorithm = int(exchange.Mutual)
+		}
 	}
 	return f, nil
 }

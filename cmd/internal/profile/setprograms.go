@@ -92,7 +92,7 @@ func (p Programs) lacks(content profilefile.File) profilefile.Held {
 	held := p.held()
 	return profilefile.Held{
 		Client:    held.Client || p.empty() && content.Secret == "" && content.PortSecret != "",
-		Operation: held.Operation || p.empty() && content.Challenge != nil && content.Challenge.Secret == "",
+		Operation: held.Operation || p.empty() && content.Challenge != nil && !content.Challenge.Signed() && content.Challenge.Secret == "",
 	}
 }
 

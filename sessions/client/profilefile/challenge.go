@@ -14,15 +14,20 @@ import (
 
 // FileChallenge is the [challenge] table of a profile's file.
 type FileChallenge struct {
-	Operation   string `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
-	Secret      string `toml:"secret,omitempty" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
-	Algorithm   int    `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
-	RandomPort  bool   `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
-	Service     string `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
-	Bind        string `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\" or \"connection\", for a TCP service"`
-	ServiceName string `toml:"service_name,omitempty" json:"service_name,omitempty" expect:"with bind = \"connection\", the name of the service in the server's configuration, 1 to 255 bytes"`
-	OpenFor     string `toml:"open_for,omitempty" json:"open_for,omitempty" expect:"how long the operation opens, a duration such as \"30s\", from 1s to 1000h"`
-	Handshake   string `toml:"handshake,omitempty" json:"handshake,omitempty" expect:"\"granted\", for a TCP service"`
+	Operation string `toml:"operation" json:"operation" expect:"the operation's public name, 5 to 16 bytes in quotes"`
+	Secret    string `toml:"secret,omitempty" json:"secret,omitempty" expect:"the operation's secret, as text in quotes"`
+	// HostKey and PublicKeys are those of the server, for an operation with public keys.
+	HostKey     string   `toml:"host_key,omitempty" json:"host_key,omitempty" expect:"the public host key of the server, for an operation with public keys, such as \"sallyport-host-key-1:…\""`
+	PublicKeys  []string `toml:"public_keys,omitempty" json:"public_keys,omitempty" expect:"with host_key, a list of 1 to 16 public keys in quotes that the server knows, such as [\"ssh-ed25519 AAAA…\"], all of one type"`
+	Key         string   `toml:"key,omitempty" json:"key,omitempty" expect:"with host_key, the path of the private key, absolute or with ~/ at the beginning; or agent instead"`
+	Agent       bool     `toml:"agent,omitempty" json:"agent,omitempty" expect:"with host_key, true if the SSH agent has the private key; or key instead"`
+	Algorithm   int      `toml:"algorithm" json:"algorithm" expect:"1, 2 or 3"`
+	RandomPort  bool     `toml:"random_port,omitempty" json:"random_port,omitempty" expect:"true or false"`
+	Service     string   `toml:"service,omitempty" json:"service,omitempty" expect:"host:port or :port of the service to watch, with /udp behind it for a UDP service"`
+	Bind        string   `toml:"bind,omitempty" json:"bind,omitempty" expect:"\"isn\" or \"connection\", for a TCP service"`
+	ServiceName string   `toml:"service_name,omitempty" json:"service_name,omitempty" expect:"with bind = \"connection\", the name of the service in the server's configuration, 1 to 255 bytes"`
+	OpenFor     string   `toml:"open_for,omitempty" json:"open_for,omitempty" expect:"how long the operation opens, a duration such as \"30s\", from 1s to 1000h"`
+	Handshake   string   `toml:"handshake,omitempty" json:"handshake,omitempty" expect:"\"granted\", for a TCP service"`
 	// SharedPorts is that of the server's configuration.
 	SharedPorts bool `toml:"shared_ports,omitempty" json:"shared_ports,omitempty" expect:"true or false"`
 	// Hop is that of the server's configuration. HopSecret is derived from the port
@@ -55,11 +60,20 @@ func (raw FileChallenge) parse(f Source, held bool) (*client.Challenge, error) {
 	if n := len(raw.Operation); n < exchange.MinID || n > exchange.MaxID {
 		return nil, f.Errorf("challenge.operation", "got %d bytes", n)
 	}
-	if err := requireSecret(f, "challenge.secret", raw.Secret, held); err != nil {
+	if raw.Signed() {
+		if algorithm = exchange.Mutual; f.Has("challenge.algorithm") && raw.Algorithm != int(algorithm) {
+			return nil, f.Errorf("challenge.algorithm", "got %d; an operation with public keys has Algorithm 3", raw.Algorithm)
+		}
+	} else if err := requireSecret(f, "challenge.secret", raw.Secret, held); err != nil {
 		return nil, err
 	}
 	if fault := SecretFault(raw.Secret); fault != "" {
 		return nil, f.Errorf("challenge.secret", "got %s", fault)
+	}
+	for _, key := range []string{"challenge.public_keys", "challenge.key", "challenge.agent"} {
+		if f.Has(key) && !raw.Signed() {
+			return nil, f.Errorf(key, "got it without host_key")
+		}
 	}
 	c := &client.Challenge{Service: raw.Service, ServiceName: raw.ServiceName, SharedPorts: raw.SharedPorts}
 	var err error
@@ -70,7 +84,11 @@ func (raw FileChallenge) parse(f Source, held bool) (*client.Challenge, error) {
 		return nil, err
 	}
 	c.Operation, err = exchange.DescribeOperation(raw.Operation, algorithm, raw.RandomPort)
-	if err == nil && !held {
+	if err == nil && raw.Signed() {
+		if err := raw.publicKeys(f, c, held); err != nil {
+			return nil, err
+		}
+	} else if err == nil && !held {
 		c.Operation, err = c.Operation.WithSecret(raw.Secret)
 	}
 	if err != nil {
@@ -188,6 +206,9 @@ type Operation struct {
 	HTTPS, DNS string
 	DNSServers []string
 	Tunnel     bool
+	// Of an operation with public keys: the host key; the private key is in the SSH agent.
+	HostKey    exchange.HostPublic
+	PublicKeys []exchange.PublicKey
 }
 
 func (o Operation) file() *FileChallenge {
@@ -199,7 +220,15 @@ func (o Operation) file() *FileChallenge {
 	if o.Hop != 0 {
 		hopSecret = hex.EncodeToString(o.HopKey[:])
 	}
+	hostKey, publicKeys := "", []string(nil)
+	if o.HostKey != (exchange.HostPublic{}) {
+		hostKey = o.HostKey.String()
+		for _, k := range o.PublicKeys {
+			publicKeys = append(publicKeys, k.String())
+		}
+	}
 	return &FileChallenge{
+		HostKey: hostKey, PublicKeys: publicKeys, Agent: hostKey != "",
 		Hop: int(o.Hop), HopSecret: hopSecret,
 		Transport: transport, AnswerPort: int(o.AnswerPort),
 		Operation: o.ID, Secret: o.Secret, Algorithm: int(o.Algorithm), RandomPort: o.RandomPort, Service: o.Service,

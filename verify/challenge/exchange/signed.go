@@ -14,6 +14,10 @@ import (
 // Namespace is the namespace of signatures, in the sense of OpenSSH's SSHSIG.
 const Namespace = "challenge-response-1@sallyport"
 
+// SignedPrefix is the beginning of all data that a key signs: SSHSIG, and the namespace
+// with its length.
+const SignedPrefix = "SSHSIG\x00\x00\x00\x1e" + Namespace
+
 // NewSignedOperation returns an operation of a server that knows public keys of its
 // clients, 1 to MaxKeys of one type, instead of a secret. Its algorithm is Mutual.
 func NewSignedOperation(id string, host *HostKey, keys []PublicKey, randomPort bool) (*Operation, error) {
@@ -82,7 +86,7 @@ func (o *Operation) messageOf(
 
 // signedData returns what the key signs for a message: the blob of SSHSIG.
 func signedData(message [sha512.Size]byte) []byte {
-	return appendStrings([]byte("SSHSIG"), []byte(Namespace), nil, []byte("sha512"), message[:])
+	return appendStrings([]byte(SignedPrefix), nil, []byte("sha512"), message[:])
 }
 
 // signer returns the key of the operation by which a response is signed, or nil.

@@ -112,30 +112,36 @@ func parsePublicKey(line string) (k exchange.PublicKey, err error) {
 	return k, nil
 }
 
-// readPublicKeys reads the public keys of an operation from a file, which other users
-// may read, but not change.
+// readPublicKeys reads the public keys of an operation, which a key names.
 func (c *Config) readPublicKeys(key, id, file string) ([]exchange.PublicKey, error) {
-	path, err := c.secretPath(file)
+	keys, err := c.PublicKeysIn(file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: read the public keys of operation %q: %w", c.file.Where(key), id, err)
 	}
-	text, err := func() ([]byte, error) {
-		f, err := secretfile.Rules{User: c.SecretFiles.User, Shared: true}.Open(path)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		b, err := io.ReadAll(io.LimitReader(f, maxKeysFile+1))
-		if err == nil && len(b) > maxKeysFile {
-			err = fmt.Errorf("%s: expected at most %d bytes", path, maxKeysFile)
-		}
-		if err != nil {
-			return nil, err
-		}
-		return textfile.Decode(path, b)
-	}()
+	return keys, nil
+}
+
+// PublicKeysIn reads public keys from a file, which other users may read, but not
+// change.
+func (c *Config) PublicKeysIn(file string) ([]exchange.PublicKey, error) {
+	path, err := c.secretPath(file)
 	if err != nil {
-		return nil, fmt.Errorf("%s: read the public keys of operation %q: %w", c.file.Where(key), id, err)
+		return nil, err
+	}
+	f, err := secretfile.Rules{User: c.SecretFiles.User, Shared: true}.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxKeysFile+1))
+	if err == nil && len(text) > maxKeysFile {
+		err = fmt.Errorf("%s: expected at most %d bytes", path, maxKeysFile)
+	}
+	if err == nil {
+		text, err = textfile.Decode(path, text)
+	}
+	if err != nil {
+		return nil, err
 	}
 	keys, err := parsePublicKeys(string(text))
 	if err != nil {

@@ -125,7 +125,8 @@ func TestSecurityKeysInFileFit(t *testing.T) {
 	exact = strings.Replace(exact, "[challenge]\n", "[challenge]\nports = \"16384-45000\"\n", 1)
 	for key, want := range map[string]string{securityKey: "got 69 packets", plainKey: ""} {
 		dir := files(t, map[string]string{"c.toml": exact, "host.key": testHostKey, "alice.pub": key})
-		if _, err := Load(filepath.Join(dir, "c.toml"), Secrets); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+		_, err := Load(filepath.Join(dir, "c.toml"), Secrets)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}
@@ -142,10 +143,12 @@ func TestHostKeyChanges(t *testing.T) {
 		return cfg
 	}
 	one, two := load(testHostKey), load(strings.Replace(testHostKey, ":AQID", ":CQID", 1))
-	if got := fmt.Sprint(one.ProfileChanges(two), one.ProfileChanges(load(testHostKey))); got != "[challenge.host_key_file] []" {
+	got := fmt.Sprint(one.ProfileChanges(two), one.ProfileChanges(load(testHostKey)))
+	if got != "[challenge.host_key_file] []" {
 		t.Error(got)
 	}
-	if d := one.Operations[0].Describe(); d != "web-alice: opens service web, by Algorithm 3, for any client that has one of its keys" {
+	d := one.Operations[0].Describe()
+	if d != "web-alice: opens service web, by Algorithm 3, for any client that has one of its keys" {
 		t.Error(d)
 	}
 }

@@ -112,7 +112,8 @@ func fingerprintOfKey(k exchange.PublicKey) verify.Fingerprint {
 	return verify.FingerprintOfMAC(k.Fingerprint())
 }
 
-// fingerprintOf returns the Fingerprint of what has proved a request.
+// fingerprintOf returns the Fingerprint of the key that has proved a request; nil: the
+// secret has.
 func (o operation) fingerprintOf(key *exchange.PublicKey) verify.Fingerprint {
 	if key != nil {
 		return fingerprintOfKey(*key)

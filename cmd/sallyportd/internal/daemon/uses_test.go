@@ -346,12 +346,12 @@ func TestLimitBelongsToTheSecret(t *testing.T) {
 	wants("a smaller limit", 0)
 	o.Uses = 3
 	wants("a larger limit", 1)
-	o.secret = 8
+	o.secrets[0] = 8
 	wants("another secret", 3)
 	if err := do(); err != nil {
 		t.Fatal(err)
 	}
-	o.secret = 7
+	o.secrets[0] = 7
 	wants("the old secret", 1)
 	o.Uses = 0
 	wants("no limit", 1)
