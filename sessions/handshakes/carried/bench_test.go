@@ -26,7 +26,7 @@ func TestRefusingAllocatesNothing(t *testing.T) {
 		}
 		other := *repeated.request
 		other.Kind = carrier.Request6
-		unknown := h.message(carrier.Request4, 9, make([]byte, exchange.MaxRequest))
+		unknown := h.message(carrier.Request4, 9, make([]byte, exchange.MaxSignedRequest))
 		mapped := append([]byte("ssh-alice"), make([]byte, 16)...)
 		copy(mapped[9+10:], []byte{0xff, 0xff, 1, 2, 3, 4})
 		toMapped := h.message(carrier.Request6, 9, mapped)

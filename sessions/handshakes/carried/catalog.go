@@ -53,10 +53,10 @@ func (c *catalog) find(m *carrier.Message) (*operation, exchange.Request, bool) 
 	if !v6 {
 		rests = c.rests[0]
 	}
-	if len(b) < exchange.MinID || len(b) > exchange.MaxRequest {
+	if len(b) < exchange.MinID || len(b) > exchange.MaxSignedRequest {
 		return nil, exchange.Request{}, false
 	}
-	var buffer [exchange.MaxRequest]byte
+	var buffer [exchange.MaxSignedRequest]byte
 	request := buffer[:len(b)]
 	for _, mask := range c.masks {
 		copy(request, b)

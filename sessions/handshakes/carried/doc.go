@@ -35,6 +35,8 @@
 //     challenge, because the rate permits fewer challenges in that time than there are
 //     slots. Until then the client has to respond. A proved exchange gives way to strangers
 //     only if its class has more proved exchanges than challenges.
+//   - Computations with public keys are limited as challenges are, and divided like them: a
+//     flood with the ID of an operation that has public keys costs some percent of a core.
 //   - Beyond the rate, requests of the class get no challenge, except from addresses in
 //     the reserve. So the attacker can keep out the others of that class for as long as it
 //     sends more than the rate: an exchange for a connection has no address that

@@ -1,6 +1,7 @@
 package carried
 
 import (
+	"errors"
 	"io"
 	"net/netip"
 	"time"
@@ -72,6 +73,9 @@ func (l *Listener) request(dst []byte, m *carrier.Message, client netip.Addr, no
 	}
 	before := len(dst)
 	dst, pending, err := request.Challenge(dst, from, server, nonce, port)
+	if errors.Is(err, exchange.ErrEphemeral) {
+		return dst[:before], Unmatched
+	}
 	if err != nil {
 		return dst[:before], Failed
 	}
@@ -91,7 +95,7 @@ func (t *Table) admit(dst []byte, x *terms, now time.Time) ([]byte, [exchange.No
 		return dst, t.nonceBuffer, outcome
 	}
 	st, o := t.storage, x.operation.Operation
-	if !x.class().rate.Take(now) && !st.common.Take(now) && !(x.client.IsValid() && st.reserve.Take(o, x.client, now)) {
+	if !x.class().rate.Take(o, now) && !st.common.Take(o, now) && !(x.client.IsValid() && st.reserve.Take(o, x.client, now)) {
 		return dst, t.nonceBuffer, RateLimited
 	}
 	// A local variable that is passed to an interface would be allocated.

@@ -43,7 +43,7 @@ type terms struct {
 	operation *operation
 	kind      carrier.Kind
 	client    netip.Addr
-	request   [exchange.MaxRequest]byte // as it arrived; the rest is zero
+	request   [exchange.MaxSignedRequest]byte // as it arrived; the rest is zero
 }
 
 // list is a list of slots, from the oldest to the newest.
@@ -84,7 +84,7 @@ type class struct {
 	waiting list // and verifying
 	ended   list
 	proved  list
-	rate    limit.Rate // its part of the rate
+	rate    limit.Challenges // its part of the rate
 }
 
 func (c *class) n() int { return c.waiting.n + c.ended.n + c.proved.n }
@@ -108,8 +108,8 @@ type storage struct {
 	buckets []*slot // by the hash of the number
 	seed    maphash.Seed
 	all     []*operation
-	share   int        // slots of each class that no other one can take: half of all slots, divided
-	common  limit.Rate // of all classes, in addition to their own
+	share   int              // slots of each class that no other one can take: half of all slots, divided
+	common  limit.Challenges // of all classes, in addition to their own
 	reserve limit.Reserve
 }
 
@@ -123,16 +123,22 @@ func newStorage(o *exchange.Operations, slots, rate int) (*storage, map[string]*
 	}
 	st := &storage{
 		slots: make([]slot, slots), buckets: make([]*slot, buckets), seed: maphash.MakeSeed(),
-		share: slots / 2 / classes, common: limit.NewRate(float64(rate) / 2), reserve: limit.NewReserve(o, rate),
+		share: slots / 2 / classes, common: limit.NewChallenges(float64(rate)/2, limit.KeyWork/2), reserve: limit.NewReserve(o, rate),
 	}
 	for i := range st.slots {
 		st.slots[i].next, st.free = st.free, &st.slots[i]
+	}
+	signed := 0
+	for _, p := range list {
+		if p.Signed() {
+			signed++
+		}
 	}
 	byID := make(map[string]*operation, len(list))
 	for _, p := range list {
 		op := &operation{Operation: p, storage: st}
 		for i := range op.classes {
-			op.classes[i].rate = limit.NewRate(float64(rate) / 2 / float64(classes))
+			op.classes[i].rate = limit.NewShare(p, float64(rate)/2/float64(classes), limit.KeyWork/2/float64(2*max(signed, 1)))
 		}
 		byID[p.ID()] = op
 		st.all = append(st.all, op)

@@ -10,6 +10,7 @@ import (
 // of a tenth of a second, but always one.
 type Rate struct {
 	rate, tokens float64   // rate: tokens a second
+	least        float64   // it can hold so many in any case
 	at           time.Time // of tokens
 }
 
@@ -30,7 +31,7 @@ func (r *Rate) TakeN(n float64, now time.Time) bool {
 }
 
 func (r *Rate) has(n float64, now time.Time) bool {
-	burst := max(r.rate/10, 1)
+	burst := max(r.rate/10, r.least, 1)
 	if r.at.IsZero() {
 		r.tokens, r.at = burst, now
 	} else if d := now.Sub(r.at); d > 0 {
@@ -51,6 +52,14 @@ type Challenges struct{ challenges, work Rate }
 // second.
 func NewChallenges(perSecond, workPerSecond float64) Challenges {
 	return Challenges{NewRate(perSecond), NewRate(workPerSecond)}
+}
+
+// NewShare is NewChallenges for one operation, whose computations for one challenge fit
+// however small their rate is.
+func NewShare(o *exchange.Operation, perSecond, workPerSecond float64) Challenges {
+	c := NewChallenges(perSecond, workPerSecond)
+	c.work.least = float64(o.Work())
+	return c
 }
 
 // Take reports whether one more challenge for an operation may be sent now.
