@@ -254,6 +254,9 @@ func TestCutFlows(t *testing.T) {
 
 // TestUpstreamStartsLater: an ICMP error ends no flow.
 func TestUpstreamStartsLater(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
 	address := freeAddress(t)
 	u, _, at := serve(t, UDPConfig{Upstream: Upstream(address)}, "127.0.0.1:0")
 	c := client(t, "127.0.0.2", at)
@@ -279,6 +282,9 @@ func TestUpstreamStartsLater(t *testing.T) {
 // TestSendAfterRefusal: an ICMP error for a datagram does not lose the next
 // one.
 func TestSendAfterRefusal(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
 	address := freeAddress(t)
 	c, err := net.Dial("udp", address)
 	if err != nil {

@@ -148,6 +148,9 @@ func answers(t *testing.T, c *net.UDPConn, name string) {
 // TestNextAddress: if an address of the upstream refuses the datagrams, the next
 // one gets them, the first datagram included.
 func TestNextAddress(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
 	nameServer(t, "127.0.0.2", "127.0.0.3", "::1", "127.0.0.4")
 	port := freeUpstreamPort(t)
 	named(t, "last", "127.0.0.4:"+port)
@@ -162,6 +165,9 @@ func TestNextAddress(t *testing.T) {
 // TestUpstreamMoves: a flow follows a name that gets another address, without an
 // end of the flow.
 func TestUpstreamMoves(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
 	for name, change := range map[string]func(old *net.UDPConn){
 		"the old address refuses": func(old *net.UDPConn) { old.Close() },
 		"the old address is silent": func(old *net.UDPConn) {
@@ -191,6 +197,9 @@ func TestUpstreamMoves(t *testing.T) {
 // TestUpstreamStays: a flow whose upstream answers stays there while the name has
 // that address.
 func TestUpstreamStays(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
 	n := nameServer(t, "127.0.0.2")
 	port := freeUpstreamPort(t)
 	named(t, "old", "127.0.0.2:"+port)
@@ -215,6 +224,9 @@ func TestUpstreamStays(t *testing.T) {
 
 // TestSilentFromTheStart: a flow that never gets an answer tries each address.
 func TestSilentFromTheStart(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
 	nameServer(t, "127.0.0.2", "127.0.0.3")
 	port := freeUpstreamPort(t)
 	socketAt(t, "udp", "127.0.0.2:"+port)
@@ -225,6 +237,9 @@ func TestSilentFromTheStart(t *testing.T) {
 
 // TestFlowsShareAQuery: a flood of flows causes a query a second, for each family.
 func TestFlowsShareAQuery(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
 	n := nameServer(t, "127.0.0.2")
 	port := freeUpstreamPort(t)
 	named(t, "up", "127.0.0.2:"+port)
@@ -243,6 +258,9 @@ func TestFlowsShareAQuery(t *testing.T) {
 // TestRefusalsAreLogged: once, not for each datagram; and not while another address
 // of the upstream answers.
 func TestRefusalsAreLogged(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
 	port := freeUpstreamPort(t)
 	for _, upstream := range []string{"127.0.0.2:" + port, upstreamName + ":" + port} {
 		nameServer(t, "127.0.0.2", "127.0.0.3")
