@@ -100,9 +100,8 @@ func TestStayMoves(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 		address, _, _ := strings.Cut(to, "/")
-		if n.logged("msg=opened service=web client="+n.identifier("alice")+" address="+address+" ") != 1 {
-			t.Errorf("no lease of %s:\n%s\n%s", to, s.text(), n.log())
-		}
+		line := "msg=opened service=web client=" + n.identifier("alice") + " address=" + address + " "
+		n.await("the line of "+to, func() bool { return n.logged(line) == 1 }) // lines are written later
 		n.opens(n.client, asClient+":8080")
 	}
 	moved := s.count("moving")

@@ -33,9 +33,7 @@ func TestWhyClock(t *testing.T) {
 		code := cli.Run(t.Context(), env, command(env))
 		return n.outcome(args, out.String(), code)
 	}
-	if o := at(0); !o.Opened {
-		t.Fatalf("%+v", o)
-	}
+	n.await("the service to open in time", func() bool { return at(0).Opened })
 	n.closes("web")
 	back := "and when this device knocked before it showed "
 	expect(t, at(-time.Hour), client.ReasonClock, back, "this computer's clock is wrong")

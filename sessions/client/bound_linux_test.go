@@ -119,18 +119,20 @@ func TestImpostorAtOneAddress(t *testing.T) {
 	})
 	holdPortsAt(t, "127.1.0.2")
 	service := hide(t, "127.1.0.2:8080")
-	proved := make(chan bool, 1)
+	var proved atomic.Bool
 	go func() {
 		for {
 			c, err := service.Accept()
 			if err != nil {
 				return
 			}
-			proved <- answerPreamble(t, c, func() {})
+			if answerPreamble(t, c, func() {}) {
+				proved.Store(true)
+			}
 		}
 	}()
 	cfg := boundConfig(t, "127.1.0.1", "127.1.0.2")
-	cfg.Timeout = 500 * time.Millisecond
+	cfg.Attempts, cfg.Timeout = 100, 500*time.Millisecond // a busy machine may need more than two
 	cfg.Report = func(e Event) {
 		if s, ok := e.(Sent); ok && s.Attempt == 2 {
 			service.open()
@@ -141,7 +143,8 @@ func TestImpostorAtOneAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Conn.Close()
-	if !<-proved || r.Attempts != 2 {
+	netns.Until(t, "the proof", proved.Load)
+	if r.Attempts < 2 {
 		t.Errorf("%+v", r)
 	}
 	// At all addresses, nothing else follows.

@@ -167,7 +167,7 @@ func TestReflection(t *testing.T) {
 
 // TestSlowBytes: a byte now and then does not extend the time.
 func TestSlowBytes(t *testing.T) {
-	w := newWorld(t, Config{Timeout: 50 * time.Millisecond})
+	w := newWorld(t, Config{Timeout: time.Second}) // in which a busy machine proves itself, too
 	idle, half, slow := w.dial(), w.dial(), w.dial()
 	p := w.client()
 	first(t, half, p)
@@ -177,7 +177,7 @@ func TestSlowBytes(t *testing.T) {
 		if _, err := slow.Write(b[i : i+1]); err != nil {
 			break // it was reset
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(25 * time.Millisecond)
 	}
 	for _, c := range []net.Conn{idle, half} {
 		wantReset(t, c)
