@@ -119,8 +119,6 @@ func (m profileMaker) operation(id string) ([]byte, error) {
 		}
 		p := profilefile.Operation{
 			Server: m.server, Addresses: m.addresses.all, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
-			Request: cfg.Challenge.Plan.Request, Response: cfg.Challenge.Plan.Response,
-			SharedPorts: cfg.Challenge.Plan.Shared,
 		}
 		if o.Signed {
 			if len(o.Keys) == 0 {
@@ -128,11 +126,9 @@ func (m profileMaker) operation(id string) ([]byte, error) {
 			}
 			p.HostKey, p.PublicKeys = cfg.Challenge.HostKey.Public(), o.Keys
 		}
-		if cfg.Challenge.Plan.Hop != 0 {
-			p.Hop, p.HopKey = cfg.Challenge.Plan.Hop, schedule.HopKeyOf(cfg.PortSecret.Current)
-		}
-		if a := cfg.Challenge.Answers; a != nil {
-			p.AnswerPort = a.Port
+		setPackets(&p, cfg)
+		if err := setCarriers(&p, cfg, o); err != nil {
+			return nil, err
 		}
 		if !o.Close && !o.RandomPort {
 			s := cfg.Service(o.Service)
@@ -164,6 +160,35 @@ func noOperation(cfg *config.Config, id string) error {
 		known = append(known, o.ID)
 	}
 	return fmt.Errorf("there is no operation %q in %s; expected %s", id, cfg.Path, strings.Join(known, ", "))
+}
+
+// setPackets sets how a profile's requests travel as empty packets, if they do.
+func setPackets(p *profilefile.Operation, cfg *config.Config) {
+	c := cfg.Challenge
+	if c.CarriersOnly {
+		return
+	}
+	p.Request, p.Response, p.SharedPorts = c.Plan.Request, c.Plan.Response, c.Plan.Shared
+	if c.Plan.Hop != 0 {
+		p.Hop, p.HopKey = c.Plan.Hop, schedule.HopKeyOf(cfg.PortSecret.Current)
+	}
+	if a := c.Answers; a != nil {
+		p.AnswerPort = a.Port
+	}
+}
+
+// setCarriers sets how a profile's requests travel over HTTPS and DNS. The profile names
+// the zone only if an exchange for a connection does what the operation does.
+func setCarriers(p *profilefile.Operation, cfg *config.Config, o config.Operation) error {
+	p.HTTPS = cfg.URL()
+	if d := cfg.DNS(); d != nil && (o.RandomPort || cfg.Service(o.Service).Proves) {
+		p.DNS = d.Zone.Name
+	}
+	if cfg.Challenge.CarriersOnly && p.HTTPS == "" && p.DNS == "" {
+		return cli.WithHint(fmt.Errorf("no client could request operation %q: the server has no listener with TLS for it", o.ID),
+			"set tls_cert and tls_key in [[challenge.http]]; or trusted_proxies, if a server before it does TLS")
+	}
+	return nil
 }
 
 // receivesAt returns an error if the server is an address of a family over which it

@@ -70,6 +70,29 @@ func (c *Config) HTTP() []HTTP {
 	return c.Challenge.HTTP
 }
 
+// URL returns the URL at which clients reach a listener for exchanges over HTTP: of the
+// first that has TLS, or that has a trusted proxy, which does TLS at port 443; empty:
+// there is none.
+func (c *Config) URL() string {
+	for i := range c.HTTP() {
+		switch h := &c.HTTP()[i]; {
+		case h.TLS() && h.Port() != 443:
+			return "https://" + net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port())))
+		case h.TLS() || len(h.Proxies.Trusted) > 0:
+			return "https://" + urlHost(h.Host)
+		}
+	}
+	return ""
+}
+
+// urlHost returns a host as a URL without a port has it.
+func urlHost(host string) string {
+	if strings.Contains(host, ":") {
+		return "[" + host + "]"
+	}
+	return host
+}
+
 // DNS returns the listener for exchanges over DNS; nil: there is none.
 func (c *Config) DNS() *DNS {
 	if c.Challenge == nil {

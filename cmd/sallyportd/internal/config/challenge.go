@@ -205,7 +205,7 @@ func (in *rawChallenge) withoutPackets(f *tomlfile.File, ch *Challenge) error {
 		return hint.With(f.Errorf("challenge.capture", "got \"none\", with which no exchange could arrive"),
 			"add a [[challenge.http]] or [challenge.dns] table, or set another capture")
 	}
-	for _, key := range []string{"ports", "shared_ports", "transport", "answer_port", "answer_look", "request", "response"} {
+	for _, key := range []string{"ports", "shared_ports", "hop", "transport", "answer_port", "answer_look", "request", "response"} {
 		if f.Has("challenge." + key) {
 			return f.Errorf("challenge."+key, "got it with capture = \"none\", which has no packets: remove the key")
 		}
