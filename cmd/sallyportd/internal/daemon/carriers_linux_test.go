@@ -434,3 +434,35 @@ func TestCarriersStop(t *testing.T) {
 		l.Close()
 	}
 }
+
+// TestCarriersRestart: an exchange does not outlast the server: after a restart in its
+// middle, the response opens nothing, and the next exchange succeeds.
+func TestCarriersRestart(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	var d *dialogue
+	var challenge []byte
+	const origin = "http://" + siteName
+	t.Run("before", func(t *testing.T) {
+		w := newCarrierWorld(t, carriedOperation(carriedID, ""), "")
+		d = newDialogue(t, carriedID, self4, to4)
+		challenge = d.send(w.browser(false), origin, d.message(d.kind, d.initiator.Request()), true)
+		if challenge == nil {
+			t.Fatal("no challenge")
+		}
+	})
+	t.Run("after", func(t *testing.T) {
+		w := newCarrierWorld(t, carriedOperation(carriedID, ""), "")
+		c := w.browser(false)
+		d.t = t
+		response, _ := d.respond(challenge)
+		d.send(c, origin, response, true)
+		if w.reached() || w.server.Counters()["carried_unmatched"] != 1 {
+			t.Errorf("a response to the server before this one: %v", w.server.Counters())
+		}
+		newDialogue(t, carriedID, self4, to4).byHTTP(c, origin, true)
+		w.until(t, "the service", w.reached)
+	})
+}
