@@ -34,13 +34,10 @@ func checkCarrierPorts(cfg *config.Config) (found []finding) {
 		case errors.Is(err, syscall.EADDRNOTAVAIL):
 			todo = "the server waits for the address"
 		}
-		found = append(found, warn("carrier-cannot-listen", todo, "[%s] cannot listen on %s port %s: %v", carrierTable(l.Key), strings.ToUpper(protocol), l.Listen, err))
+		found = append(found, warn("carrier-cannot-listen", todo, "%s cannot listen over %s: %v", l.Name(), strings.ToUpper(protocol), err))
 	}
 	return found
 }
-
-// carrierTable returns the name of a table in the file: "challenge.http" of "challenge.http.0".
-func carrierTable(key string) string { return strings.TrimRight(key, ".0123456789") }
 
 // checkCarriers warns about certificates, zones and addresses with which no exchange over
 // HTTP or DNS would succeed.

@@ -29,6 +29,13 @@ func checkWaiting(ctx context.Context, cfg *config.Config) (found []finding) {
 				"the running server keeps service %s closed, even for clients with a lease: %s", name, why))
 		}
 	}
+	for _, l := range cfg.CarrierListeners() {
+		if why := waiting[l.Name()]; why != "" {
+			delete(waiting, l.Name()) // the UDP and the TCP socket have one name
+			found = append(found, warn("carrier-waits", "the server tries again every second",
+				"the running server receives no exchange by %s: %s", l.Name(), why))
+		}
+	}
 	found = append(found, checkFailing(ctx, server)...)
 	return append(found, checkTooFar(ctx, server)...)
 }

@@ -121,8 +121,8 @@ func (c Conn) change(ctx context.Context, path string) (done Reloaded, err error
 	return done, err
 }
 
-// Waiting returns why services stay closed even for clients with a lease, by the
-// services' names.
+// Waiting returns why services stay closed even for clients with a lease, and why
+// listeners for exchanges over HTTP and DNS are not bound, by their names.
 func (c Conn) Waiting(ctx context.Context) (waiting map[string]string, err error) {
 	err = c.askJSON(ctx, http.MethodGet, "/waiting", nil, maxAnswer, &waiting)
 	return waiting, err

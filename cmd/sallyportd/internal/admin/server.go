@@ -33,8 +33,8 @@ type Handlers struct {
 	Restrict func(context.Context, Restriction) (Restricted, error)
 	Grants   *Feed
 	State    func(io.Writer) error
-	// Waiting returns why services stay closed even for clients with a lease, by the
-	// services' names: a port is not bound, or a program is not ready.
+	// Waiting returns why services stay closed even for clients with a lease, and why
+	// listeners for exchanges over HTTP and DNS are not bound, by their names.
 	Waiting func() map[string]string
 	Failing func() Failing
 	// TooFar returns the clients of which the shield refuses knocks; Resync makes it

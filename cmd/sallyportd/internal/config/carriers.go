@@ -108,6 +108,12 @@ type CarrierListener struct {
 	UDP    bool
 }
 
+// Name names the listener to people, and at the admin socket. No service has such a name,
+// because it contains a space.
+func (l CarrierListener) Name() string {
+	return fmt.Sprintf("[%s] at %s", strings.TrimRight(l.Key, ".0123456789"), l.Listen)
+}
+
 // CarrierListeners returns the sockets of all carriers.
 func (c *Config) CarrierListeners() (all []CarrierListener) {
 	for i := range c.HTTP() {

@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,10 +30,14 @@ type carriers struct {
 	sites []*site // by [[challenge.http]]
 	zone  *zone   // nil: no [challenge.dns]
 	env   Env
+
+	mu     sync.Mutex
+	failed map[string]string // why the sockets of listeners are not bound, by their names
 }
 
 // site is a listener whose requests carry exchanges.
 type site struct {
+	name    string // of the listener
 	listen  string
 	http    *ingestweb.HTTP
 	server  ingestweb.Server
@@ -40,6 +46,7 @@ type site struct {
 
 // zone answers the queries for the zone of [challenge.dns].
 type zone struct {
+	name   string // of the listener
 	listen string
 	config ingestweb.DNSConfig
 	now    atomic.Pointer[ingestweb.DNS] // nil: its sockets are not bound yet
@@ -58,7 +65,7 @@ func newCarriers(cfg *config.Config, o operations, c carriedtable.Config, env En
 	if err != nil {
 		return nil, err
 	}
-	all := &carriers{table: table, env: env}
+	all := &carriers{table: table, env: env, failed: map[string]string{}}
 	table.Turn(env.Clock.Wall())
 	v4, v6 := cfg.ReachedAt(hostAddresses())
 	for i := range cfg.HTTP() {
@@ -69,7 +76,7 @@ func newCarriers(cfg *config.Config, o operations, c carriedtable.Config, env En
 		all.sites = append(all.sites, s)
 	}
 	if d := cfg.DNS(); d != nil {
-		all.zone = &zone{listen: d.Listen, config: ingestweb.DNSConfig{
+		all.zone = &zone{name: config.CarrierListener{Key: "challenge.dns", Listen: d.Listen}.Name(), listen: d.Listen, config: ingestweb.DNSConfig{
 			Zone: d.Zone, Amplification: d.Amplification, Answers: d.Answers, Now: env.Clock.Boot,
 			Exchanges: table.At(carrier.ServerOf(carrier.DNS, d.Zone.Name), netip.Addr{}, netip.Addr{}),
 		}}
@@ -89,7 +96,7 @@ func hostAddresses() (all []netip.Addr) {
 }
 
 func newSite(h *config.HTTP, table *carriedtable.Table, v4, v6 netip.Addr, env Env) (*site, error) {
-	s := &site{listen: h.Listen}
+	s := &site{name: config.CarrierListener{Key: "challenge.http", Listen: h.Listen}.Name(), listen: h.Listen}
 	content, err := h.Site()
 	if err != nil {
 		return nil, err
@@ -150,13 +157,13 @@ func (c *carriers) run(ctx context.Context) {
 	var g errgroup.Group
 	for _, s := range c.sites {
 		g.Go(func() error {
-			c.keepServing(ctx, s.listen, s.serve)
+			c.keepServing(ctx, s.name, s.listen, s.serve)
 			return nil
 		})
 	}
 	if c.zone != nil {
 		g.Go(func() error {
-			c.keepServing(ctx, c.zone.listen, c.zone.serve)
+			c.keepServing(ctx, c.zone.name, c.zone.listen, c.zone.serve)
 			return nil
 		})
 	}
@@ -171,18 +178,16 @@ func (c *carriers) run(ctx context.Context) {
 const carrierPause = time.Second
 
 // keepServing calls serve until ctx ends, which calls bound when its sockets are bound.
-func (c *carriers) keepServing(ctx context.Context, listen string, serve func(ctx context.Context, bound func()) error) {
-	failed := ""
+func (c *carriers) keepServing(ctx context.Context, name, listen string, serve func(ctx context.Context, bound func()) error) {
 	for ctx.Err() == nil {
 		err := serve(ctx, func() {
+			c.setFailed(name, "")
 			c.env.Log.Info("carrier listening", "listen", listen)
-			failed = ""
 		})
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		if text := err.Error(); text != failed {
-			failed = text
+		if c.setFailed(name, err.Error()) {
 			c.env.Log.Error("carrier unavailable; retrying", "listen", listen, "error", err)
 		}
 		select {
@@ -190,6 +195,38 @@ func (c *carriers) keepServing(ctx context.Context, listen string, serve func(ct
 		case <-time.After(carrierPause):
 		}
 	}
+}
+
+// setFailed notes why the sockets of a listener are not bound (empty: they are), and
+// reports whether that is new.
+func (c *carriers) setFailed(name, why string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.failed[name]
+	if c.failed[name] = why; why == "" {
+		delete(c.failed, name)
+	}
+	return was != why
+}
+
+// waiting adds the listeners whose sockets are not bound, and why. It may be called on nil.
+func (c *carriers) waiting(all map[string]string) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.Copy(all, c.failed)
+}
+
+// waiting returns why services stay closed even for clients with a lease, and why
+// listeners of carriers are not bound, by their names.
+func (s *Server) waiting() map[string]string {
+	all := s.gate.Waiting()
+	if s.challenge != nil {
+		s.challenge.carriers.waiting(all)
+	}
+	return all
 }
 
 // serve serves the requests of the listener until ctx ends or the listener fails.

@@ -416,6 +416,9 @@ func TestCarriersStop(t *testing.T) {
 			}
 			return err != nil
 		})
+		w.until(t, "the reason", func() bool {
+			return strings.Contains(w.server.waiting()["[challenge.http] at :80"], "address already in use")
+		})
 		taken.Close()
 		w.until(t, "the port", func() bool {
 			c, err := net.Dial("tcp", "127.0.0.1:80")
@@ -424,6 +427,9 @@ func TestCarriersStop(t *testing.T) {
 			}
 			return err == nil
 		})
+		if all := w.server.waiting(); len(all) > 0 {
+			t.Errorf("waiting: %q", all)
+		}
 	})
 	for _, at := range []string{":80", ":443", ":53"} {
 		l, err := net.Listen("tcp", at)

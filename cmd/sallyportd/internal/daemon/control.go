@@ -36,7 +36,7 @@ func (s *Server) control(ctx context.Context, c Control) error {
 	g.Go(func() error {
 		err := admin.Serve(ctx, socket, admin.Handlers{
 			Reload: s.awaitClients(s.Reload), ReloadClients: s.awaitClients(s.ReloadClients), Restrict: s.Restrict,
-			Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters, Waiting: s.gate.Waiting, Failing: s.failing,
+			Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters, Waiting: s.waiting, Failing: s.failing,
 			Shield: s.shield.status, TooFar: s.tooFar.list, Resync: s.Resync,
 			Leases: s.leases, CloseLeases: s.closeLeases, Uses: s.usesLeft, ResetUses: s.resetUses, Log: log,
 		})
