@@ -28,7 +28,7 @@ func (m profileMaker) page(id, url string) (p page.Plan, err error) {
 	p = page.Plan{
 		URL: url, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort, Close: o.Close,
 		Service: s.Name, Host: m.server, UDP: s.UDP, Scheme: s.Scheme(),
-		OpenFor: cmp.Or(o.OpenFor, s.Policy.OpenFor), Cut: s.Policy.Cut, Anyone: s.Policy.Anyone,
+		OpenFor: cmp.Or(o.OpenFor, s.Policy.OpenFor), Cut: s.Policy.Cut, Anyone: s.Policy.Anyone, Uses: o.Uses,
 	}
 	p.Public4, p.Public6 = m.cfg.ReachedAt(hostAddresses())
 	if m.cfg.Challenge.Plan.Hop != 0 {

@@ -44,6 +44,7 @@ secret = "a correct horse battery staple"
 algorithm = 3
 service = "wiki"
 open_for = "30s"
+uses = 1
 `
 
 // daemon is a running sallyportd.
@@ -135,7 +136,8 @@ func TestDaemon(t *testing.T) {
 	}
 	d := startDaemon(t, daemonConfig)
 	var made pageResult
-	if err := json.Unmarshal(d.run("operation", "page", "wiki-alice", "-c", d.configuration, "--serve", "--json"), &made); err != nil {
+	printed := d.run("operation", "page", "wiki-alice", "-c", d.configuration, "--serve", "--json")
+	if err := json.Unmarshal(printed, &made); err != nil {
 		t.Fatal(err)
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
@@ -164,6 +166,16 @@ func TestDaemon(t *testing.T) {
 			t.Errorf("the page sent %s", r)
 		}
 	}
+	if got := p.text("uses"); got != "This was the only use." {
+		t.Errorf("the page shows %q", got)
+	}
+
+	// The operation is used up: a new exchange gets no challenge.
+	p.visit(made.URL)
+	p.submit(made.Passphrase)
+	if got := p.text("status"); !strings.Contains(got, "has been used already") {
+		t.Errorf("after the only use, the page shows %q", got)
+	}
 
 	// Without the file, the page is gone: the path is one of the site.
 	if err := os.Remove(made.File); err != nil {
@@ -179,8 +191,9 @@ func TestDaemon(t *testing.T) {
 		r.Header.Del("Date")
 		return fmt.Sprint(r.StatusCode, r.Header)
 	}
-	if got, want := status(strings.TrimPrefix(made.URL, "https://four.test")), status("/x"); got != want || !strings.HasPrefix(got, "404") {
-		t.Errorf("the path of the page gets %s, another one %s", got, want)
+	got, want404 := status(strings.TrimPrefix(made.URL, "https://four.test")), status("/x")
+	if got != want404 || !strings.HasPrefix(got, "404") {
+		t.Errorf("the path of the page gets %s, another one %s", got, want404)
 	}
 }
 

@@ -42,6 +42,11 @@ func makePage(p Plan, passphrase string, rounds int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A page for one use is for a borrowed computer, whose browser must not keep it.
+	autocomplete := "current-password"
+	if p.Uses == 1 {
+		autocomplete = "off"
+	}
 	script := protocol + result + behaviour
 	policy := strings.Join([]string{
 		"default-src 'none'", "script-src " + hashOf(script), "style-src " + hashOf(style), "img-src data:",
@@ -51,7 +56,7 @@ func makePage(p Plan, passphrase string, rounds int) ([]byte, error) {
 	return []byte(strings.NewReplacer(
 		"{{policy}}", policy, "{{style}}", style, "{{script}}", script,
 		"{{server}}", html.EscapeString(server), "{{host}}", html.EscapeString(strings.TrimPrefix(server, "https://")),
-		"{{salt}}", salt, "{{rounds}}", strconv.Itoa(rounds), "{{sealed}}", sealed,
+		"{{salt}}", salt, "{{rounds}}", strconv.Itoa(rounds), "{{sealed}}", sealed, "{{autocomplete}}", autocomplete,
 	).Replace(document)), nil
 }
 

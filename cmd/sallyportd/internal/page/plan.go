@@ -37,6 +37,7 @@ type Plan struct {
 	OpenFor time.Duration // in whole seconds; 0: until it is closed
 	Cut     bool          // connections end with the lease
 	Anyone  bool          // the service opens to all addresses
+	Uses    int           // how often the operation may be used; 0: without a limit
 	Expires time.Time     // from when on the page does nothing; zero: never
 }
 
@@ -68,6 +69,7 @@ type sealedPlan struct {
 	OpenFor          int64     `json:"openFor"`
 	Cut              bool      `json:"cut"`
 	Anyone           bool      `json:"anyone"`
+	Uses             int       `json:"uses"`
 	Expires          int64     `json:"expires"` // seconds since 1970; 0: never
 }
 
@@ -81,7 +83,7 @@ func (p Plan) encode(host string) (plain []byte, reach []string, err error) {
 		ID: p.ID, Secret: p.Secret, Algorithm: uint8(p.Algorithm), Random: p.RandomPort, Close: p.Close,
 		ServerConnection: hex.EncodeToString(carrier.ServerOf(carrier.HTTP, host).AsSlice()),
 		Service:          p.Service, Host: p.Host, Port: p.Port, UDP: p.UDP, Scheme: p.Scheme,
-		OpenFor: int64(p.OpenFor / time.Second), Cut: p.Cut, Anyone: p.Anyone,
+		OpenFor: int64(p.OpenFor / time.Second), Cut: p.Cut, Anyone: p.Anyone, Uses: p.Uses,
 	}
 	if p.Hop != nil {
 		s.Hop = hex.EncodeToString(p.Hop[:])

@@ -9,6 +9,8 @@ function show(op, result) {
   if (result.outcome === "unsure") message = `The page has sent its response, but cannot see whether it has arrived. ${name} may be ${done}.`;
   else if (!sure) message = `The page has sent its response. ${name} is ${done} if the server accepts it.`;
   byID("who").textContent = who(op, result);
+  byID("uses").hidden = !op.uses;
+  byID("uses").textContent = op.uses === 1 ? "This was the only use." : `It can be used ${op.uses} times in all.`;
   where(op, result);
   count(op, result.begun);
   byID("result").hidden = false;
