@@ -100,7 +100,7 @@ func (f pageFlags) make(ctx context.Context, env cli.Env, id string) error {
 	return errors.Join(f.print(env, cfg, plan, r, running), err)
 }
 
-// print prints what was made. The passphrase is in no other place.
+// print prints the result. The passphrase is in no other place.
 func (f pageFlags) print(env cli.Env, cfg *config.Config, plan page.Plan, r pageResult, running bool) error {
 	env.ProtectStdout()
 	if f.asJSON {
