@@ -20,6 +20,10 @@ func (m profileMaker) page(id, url string) (p page.Plan, err error) {
 		return p, noOperation(m.cfg, id)
 	}
 	o := m.cfg.Operations[i]
+	if o.Secret == "" {
+		return p, cli.WithHint(fmt.Errorf("operation %s has no secret: a page can use no public keys", id),
+			"add an operation with a secret for pages")
+	}
 	s := m.cfg.Service(o.Service)
 	if bind := s.ProfileBind(); !o.Close && !o.RandomPort && (s.RequireISN || s.Proves) {
 		return p, cli.WithHint(fmt.Errorf("service %s has bind = %q: a browser cannot make its connections", s.Name, bind),
