@@ -128,6 +128,7 @@ func startDaemon(t *testing.T, configuration string) *daemon {
 // TestDaemon: sallyportd serves a page, and the page opens a service, for a browser that
 // has nothing else.
 func TestDaemon(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts a browser")
 	}
