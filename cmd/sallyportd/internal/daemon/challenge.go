@@ -54,6 +54,7 @@ type command struct {
 	at                 address
 	keeps              *keptLease // it opens without an end; nil: it does not
 	limit              limit
+	ticket             ticket // of the exchange
 }
 
 // newChallenger opens the ports, of which nothing is read before run. It calls
@@ -324,6 +325,7 @@ func (o operation) command(p proof, now time.Time) command {
 		l := o.keep(p.from, p.Key(), now)
 		do.keeps = &l
 	}
+	do.ticket = p.Ticket()
 	return do
 }
 

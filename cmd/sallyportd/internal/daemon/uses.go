@@ -4,13 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/gate"
+	carriedtable "sallyport/sessions/handshakes/carried"
 	"sallyport/sessions/state"
 	"sallyport/verify"
+	"sallyport/verify/challenge/exchange"
 )
 
 // uses counts how often operations with a limit were used. A use is on stable storage
@@ -26,7 +30,13 @@ type uses struct {
 	list    []state.Use
 	at      map[state.UseKey]int // in list
 	present []state.UseKey       // of the configuration
+	// paid are exchanges whose use was counted lately: see pay.
+	paid map[ticket]time.Time
 }
+
+// ticket identifies an exchange, of which a command and a tunnel may come. The zero
+// value: there is none.
+type ticket [exchange.TicketSize]byte
 
 // errNoUses is the reason for which the command of an operation is not executed.
 var errNoUses = errors.New("the operation has no uses left")
@@ -154,6 +164,9 @@ func (u *uses) take(commands []command) []error {
 		if c.limit.uses == 0 || c.Action != gate.Open {
 			continue
 		}
+		if u.claimPaid(c.ticket) {
+			continue
+		}
 		x, ok := next[c.limit.key]
 		if !ok {
 			x = u.use(c.limit.key)
@@ -169,12 +182,44 @@ func (u *uses) take(commands []command) []error {
 	if len(taken) == 0 {
 		return errs
 	}
-	if err := u.change(next); err != nil {
-		for _, i := range taken {
+	err := u.change(next)
+	for _, i := range taken {
+		if err != nil {
 			errs[i] = fmt.Errorf("record a use: %w", err)
+		} else {
+			u.pay(commands[i].ticket)
 		}
 	}
 	return errs
+}
+
+// maxPaid is how many exchanges are remembered.
+const maxPaid = 1024
+
+// pay remembers an exchange whose use was counted: its command and its tunnel, of which
+// either may come first or alone, count once together. An exchange that finds no room
+// counts twice.
+func (u *uses) pay(t ticket) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(u.paid, func(_ ticket, until time.Time) bool { return now.After(until) })
+	if t == (ticket{}) || len(u.paid) >= maxPaid {
+		return
+	}
+	if u.paid == nil {
+		u.paid = map[ticket]time.Time{}
+	}
+	u.paid[t] = now.Add(2 * carriedtable.TicketTime)
+}
+
+// claimPaid reports whether the use of an exchange was counted already, once.
+func (u *uses) claimPaid(t ticket) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	until, ok := u.paid[t]
+	delete(u.paid, t)
+	return ok && !time.Now().After(until)
 }
 
 // reset counts an operation from zero again.

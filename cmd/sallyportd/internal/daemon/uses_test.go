@@ -363,3 +363,48 @@ func TestLimitBelongsToTheSecret(t *testing.T) {
 		t.Errorf("counts of %v", got)
 	}
 }
+
+// TestExchangeCountsOnce: the command and the tunnel of one exchange count once, in either
+// order; whichever finds no use left is refused, also if the other one was refused before.
+func TestExchangeCountsOnce(t *testing.T) {
+	m := &memoryUses{}
+	m.restart()
+	of := func(exchange byte) command {
+		c := limited("one", 2)
+		c.ticket = ticket{exchange}
+		return c
+	}
+	take := func(exchange byte, want error, left int) {
+		t.Helper()
+		if err := m.take([]command{of(exchange)})[0]; !errors.Is(err, want) || m.left(limit{useKey("one"), 2}) != left {
+			t.Errorf("exchange %d: %v, %d left, want %d", exchange, err, m.left(limit{useKey("one"), 2}), left)
+		}
+	}
+	take(1, nil, 1)
+	take(1, nil, 1)
+	take(2, nil, 0)
+	take(3, errNoUses, 0)
+	take(3, errNoUses, 0)
+	take(2, nil, 0)
+	take(2, errNoUses, 0)
+	take(1, errNoUses, 0)
+	// A use that was not recorded is not paid.
+	m.disk = nil
+	m.restart()
+	m.fails = true
+	if err := m.take([]command{of(4)})[0]; err == nil {
+		t.Error("taken without a record")
+	}
+	m.fails = false
+	take(4, nil, 1)
+	// Together in one batch, and without room.
+	if errs := m.take([]command{of(5), of(5)}); errs[0] != nil || !errors.Is(errs[1], errNoUses) {
+		t.Errorf("twice in a batch: %v", errs)
+	}
+	for i := range maxPaid {
+		m.pay(ticket{1, byte(i), byte(i >> 8)})
+	}
+	if m.pay(ticket{2}); len(m.paid) != maxPaid || m.claimPaid(ticket{2}) || m.claimPaid(ticket{}) {
+		t.Errorf("%d exchanges are remembered", len(m.paid))
+	}
+}
