@@ -23,11 +23,7 @@ import (
 const untilClosed = 10 * 365 * 24 * time.Hour
 
 // Tunnel is a tunnel: *tunnel.Conn of verify/challenge implements it.
-type Tunnel interface {
-	relay.Tunnel
-	// Refuse closes the tunnel, with a reason that its client gets.
-	Refuse(reason string)
-}
+type Tunnel = relay.Tunnel
 
 var (
 	errNoTunnels   = errors.New("the service takes no tunnels")
@@ -68,36 +64,33 @@ func (i *Inlet) cutProved(gone func(wire.Identifier) bool, has prove.Leases) {
 	i.tcp.cutProved(gone, has)
 }
 
-// Tunnel carries a tunnel to the service of a command that opens, and returns when the
-// tunnel has ended. The address of the command is the one that the tunnel comes from. If
-// it returns an error, the service has got nothing, and the client a reason.
-func (s *Services) Tunnel(c Command, t Tunnel) error {
+// Tunnel lets a tunnel in to the service of a command that opens. Carry carries it, and
+// returns when it has ended: the caller must call it. The address of the command is the one
+// that the tunnel comes from. If Tunnel returns an error, the service gets nothing, and the
+// caller closes the tunnel.
+func (s *Services) Tunnel(c Command, t Tunnel) (carry func(), err error) {
 	i, err := s.place(c)
-	if err == nil {
-		err = s.list[i].tunnel(c, t)
-	}
 	if err != nil {
-		t.Refuse("the service does not accept it now")
+		return nil, err
 	}
-	return err
+	return s.list[i].tunnel(c, t)
 }
 
-func (s *Service) tunnel(c Command, t Tunnel) error {
-	if s.inlet == nil || c.Action != Open || c.Port != 0 {
-		return fmt.Errorf("open %s: %w", s.Name, errNoTunnels)
+func (s *Service) tunnel(c Command, t Tunnel) (carry func(), err error) {
+	if s.inlet == nil || c.Action != Open || c.Port != 0 || !c.Grant.Address.IsValid() {
+		return nil, fmt.Errorf("open %s: %w", s.Name, errNoTunnels)
 	}
 	near, far, err := loopbackPair() // before the lock
 	if err != nil {
-		return fmt.Errorf("open %s by a tunnel: %w", s.Name, err)
+		return nil, fmt.Errorf("open %s by a tunnel: %w", s.Name, err)
 	}
 	p := &tunnelPort{inlet: s.inlet, conn: far, client: c.Grant.Identifier, from: access.Numbered(c.Grant.Address), remote: t.RemoteAddr(), local: s.inlet.destination(t.LocalAddr())}
 	if err := s.admitTunnel(c, p); err != nil {
 		reset(near)
 		reset(far)
-		return err
+		return nil, err
 	}
-	relay.Bridge(t, near)
-	return nil
+	return func() { relay.Bridge(t, near) }, nil
 }
 
 // admitTunnel makes a tunnel one of a command, or lets it prove itself.

@@ -98,9 +98,20 @@ func (s *tunnelStage) command(id string) Command {
 func (s *tunnelStage) open(id string) *tunnel.Conn {
 	s.t.Helper()
 	client, server := newTunnel(s.t)
-	go func() { s.done <- s.gate.Tunnel(s.command(id), server) }()
+	go func() { s.done <- carryTunnel(s.gate, s.command(id), server) }()
 	client.SetReadDeadline(time.Now().Add(time.Minute))
 	return client
+}
+
+// carryTunnel carries a tunnel until it ends, as a server does.
+func carryTunnel(s *Services, c Command, t *tunnel.Conn) error {
+	carry, err := s.Tunnel(c, t)
+	if err != nil {
+		t.Refuse("not now")
+		return err
+	}
+	carry()
+	return nil
 }
 
 // tunnelPasses reports whether the service sends back what it gets.
@@ -269,7 +280,7 @@ func TestTunnelRefused(t *testing.T) {
 			if row.change != nil {
 				row.change(&c)
 			}
-			go func() { s.done <- s.gate.Tunnel(c, server) }()
+			go func() { s.done <- carryTunnel(s.gate, c, server) }()
 			wantTunnelReset(t, client)
 			if err := <-s.done; err == nil {
 				t.Error("accepted")
@@ -288,7 +299,7 @@ func TestTunnelWaits(t *testing.T) {
 		s := newTunnelStage(t, LeasePolicy{}, TCPConfig{Handler: noting{served}}, ServiceConfig{Commands: commands})
 		client, server := newTunnel(t)
 		begun := make(chan bool)
-		go func() { s.done <- s.gate.Tunnel(s.command("com1"), server) }()
+		go func() { s.done <- carryTunnel(s.gate, s.command("com1"), server) }()
 		go func() {
 			io.WriteString(client, "hello")
 			for {
@@ -340,7 +351,7 @@ func TestTunnelProves(t *testing.T) {
 	open := func() *tunnel.Conn {
 		client, server := newTunnel(t)
 		go func() {
-			done <- stage.gate.Tunnel(Command{Service: stage.service.ID(), Grant: grant("com1", "192.0.2.7")}, server)
+			done <- carryTunnel(stage.gate, Command{Service: stage.service.ID(), Grant: grant("com1", "192.0.2.7")}, server)
 		}()
 		client.SetReadDeadline(time.Now().Add(time.Minute))
 		return client

@@ -34,6 +34,9 @@ type HTTP struct {
 	Unproved int
 	Pages    string // the directory of pages that knock; empty: none
 
+	// Tunnel: after an exchange, the listener takes connections to its service.
+	Tunnel bool
+
 	root, upstream string // of the site; both empty: a 404
 	files          secretfile.Rules
 	cert, key      string // empty: no TLS
@@ -187,7 +190,7 @@ func (r *rawHTTP) http(f *tomlfile.File, at, dir string) (h HTTP, err error) {
 		return h, err
 	}
 	h = HTTP{
-		Listen: r.Listen, Connections: r.Connections, Unproved: r.Unproved, root: resolve(dir, r.Root), upstream: r.Upstream,
+		Listen: r.Listen, Connections: r.Connections, Unproved: r.Unproved, Tunnel: r.Tunnel, root: resolve(dir, r.Root), upstream: r.Upstream,
 		cert: resolve(dir, r.TLSCert), key: resolve(dir, r.TLSKey), Pages: resolve(dir, r.Pages),
 	}
 	if err := parseCarrierListen(f, at+"listen", r.Listen); err != nil {

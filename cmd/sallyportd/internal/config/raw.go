@@ -121,6 +121,7 @@ type rawHTTP struct {
 	Unproved       int      `toml:"unproved" range:"400..599" reload:"restart" expect:"a status from 400 to 599, which the web server before this one replaces by its own answer"`
 	TrustedProxies []string `toml:"trusted_proxies" expect:"a list of networks in quotes, such as [\"127.0.0.1/32\"]"`
 	ProxyHeader    string   `toml:"proxy_header" default:"X-Forwarded-For" oneof:"X-Forwarded-For|Forwarded" expect:"\"X-Forwarded-For\" or \"Forwarded\""`
+	Tunnel         bool     `toml:"tunnel" default:"false" reload:"restart" expect:"true or false"`
 	Connections    int      `toml:"connections" default:"1024" range:"1..65536" expect:"how many connections are open at a time, a whole number from 1 to 65536"`
 }
 

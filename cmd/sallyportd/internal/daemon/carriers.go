@@ -54,7 +54,7 @@ type zone struct {
 
 // newCarriers makes the carriers of a configuration, whose sockets run binds; nil: it has
 // none. Of the table's configuration, the caller sets the functions.
-func newCarriers(cfg *config.Config, o operations, c carriedtable.Config, env Env) (*carriers, error) {
+func newCarriers(cfg *config.Config, o operations, c carriedtable.Config, tunnels ingestweb.Tunnels, env Env) (*carriers, error) {
 	if len(cfg.HTTP()) == 0 && cfg.DNS() == nil {
 		return nil, nil
 	}
@@ -69,7 +69,7 @@ func newCarriers(cfg *config.Config, o operations, c carriedtable.Config, env En
 	table.Turn(env.Clock.Wall())
 	v4, v6 := cfg.ReachedAt(hostAddresses())
 	for i := range cfg.HTTP() {
-		s, err := newSite(&cfg.HTTP()[i], table, v4, v6, env)
+		s, err := newSite(&cfg.HTTP()[i], table, tunnels, v4, v6, env)
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +95,7 @@ func hostAddresses() (all []netip.Addr) {
 	return all
 }
 
-func newSite(h *config.HTTP, table *carriedtable.Table, v4, v6 netip.Addr, env Env) (*site, error) {
+func newSite(h *config.HTTP, table *carriedtable.Table, tunnels ingestweb.Tunnels, v4, v6 netip.Addr, env Env) (*site, error) {
 	s := &site{name: config.CarrierListener{Key: "challenge.http", Listen: h.Listen}.Name(), listen: h.Listen}
 	content, err := h.Site()
 	if err != nil {
@@ -105,6 +105,9 @@ func newSite(h *config.HTTP, table *carriedtable.Table, v4, v6 netip.Addr, env E
 	c := ingestweb.HTTPConfig{
 		Unproved: h.Unproved, Proxies: h.Proxies, Now: env.Clock.Boot,
 		Exchanges: table.At(carrier.ServerOf(carrier.HTTP, h.Host), v4, v6),
+	}
+	if h.Tunnel {
+		c.Tunnels = tunnels
 	}
 	if h.Unproved == 0 {
 		c.Site = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

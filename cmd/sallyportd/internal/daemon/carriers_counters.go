@@ -37,12 +37,19 @@ func carriedCounters(outcomes [carriedtable.NumOutcomes]uint64) (t counters) {
 // siteCounters counts the requests of all sites.
 func siteCounters(sites []*site) counters {
 	var requests, parts, challenges, limited uint64
+	var tunnels ingestweb.TunnelStats
 	for _, s := range sites {
 		st := s.http.Stats()
 		requests, challenges, limited = requests+st.Requests, challenges+st.Challenges, limited+st.Limited
+		tunnels.Accepted += st.Tunnels.Accepted
+		tunnels.Full += st.Tunnels.Full
+		tunnels.Rejected += st.Tunnels.Rejected
 		parts += st.Paths[carrier.Accepted] + st.Forms[carrier.Accepted]
 	}
-	return counters{{"http_requests", requests}, {"http_parts", parts}, {"http_challenges", challenges}, {"http_limited", limited}}
+	return counters{
+		{"http_requests", requests}, {"http_parts", parts}, {"http_challenges", challenges}, {"http_limited", limited},
+		{"http_tunnels", tunnels.Accepted}, {"http_tunnels_full", tunnels.Full}, {"http_tunnels_rejected", tunnels.Rejected},
+	}
 }
 
 func dnsCounters(st ingestweb.DNSStats) (t counters) {

@@ -40,6 +40,7 @@ type challenger struct {
 	operations atomic.Pointer[operations]
 	uses       *uses
 	execute    func([]command) []error
+	tunnel     letTunnelIn
 	now, wall  func() time.Time
 	log        *slog.Logger
 	mu         sync.Mutex // held while proofs are executed
@@ -60,8 +61,10 @@ type command struct {
 // newChallenger opens the ports, of which nothing is read before run. It calls
 // execute with all commands that wait; execute returns nil, or an error for each.
 // u counts the uses of operations. fw is the enforcer of the firewall; nil: there is none.
-func newChallenger(cfg *config.Config, o operations, u *uses, fw access.Enforcer, execute func([]command) []error, env Env) (c *challenger, err error) {
-	c = &challenger{proofs: newProofs(env.Clock.Boot), uses: u, execute: execute, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
+func newChallenger(
+	cfg *config.Config, o operations, u *uses, fw access.Enforcer, execute func([]command) []error, tunnel letTunnelIn, env Env,
+) (c *challenger, err error) {
+	c = &challenger{proofs: newProofs(env.Clock.Boot), uses: u, execute: execute, tunnel: tunnel, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
 	c.operations.Store(&o)
 	taken := append(cfg.ServicePorts(), cfg.CarrierPorts()...)
 	if a := cfg.Challenge.Answers; a != nil {
@@ -71,7 +74,7 @@ func newChallenger(cfg *config.Config, o operations, u *uses, fw access.Enforcer
 	port := func(*exchange.Operation) uint16 { return draw() }
 	c.carriers, err = newCarriers(cfg, o, carriedtable.Config{
 		Allows: c.allows, Port: port, OnProof: func(p carriedtable.Proof) { c.onProof(p.Proof, p.Address) },
-	}, env)
+	}, c, env)
 	if err != nil || cfg.Challenge.CarriersOnly {
 		return c, err
 	}

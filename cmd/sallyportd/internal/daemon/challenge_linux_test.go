@@ -48,7 +48,7 @@ func TestCapturerDies(t *testing.T) {
 				t.Fatal(err)
 			}
 			env := Env{Clock: clocktest.NewHost().Clock(), Log: slog.New(slog.DiscardHandler), Capturer: os.NewFile(uintptr(pair[0]), "capturer")}
-			c, err := newChallenger(cfg, operations{protocol: all}, new(uses), nil, func([]command) []error { return nil }, env)
+			c, err := newChallenger(cfg, operations{protocol: all}, new(uses), nil, func([]command) []error { return nil }, nil, env)
 			if err != nil {
 				t.Fatal(err)
 			}

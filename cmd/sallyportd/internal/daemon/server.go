@@ -141,7 +141,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 	}
 	s.tooFar = s.newTooFar()
 	if cfg.Challenge != nil {
-		s.challenge, err = newChallenger(cfg, p.operations, s.uses, s.firewallEnforcer(), s.execute, env)
+		s.challenge, err = newChallenger(cfg, p.operations, s.uses, s.firewallEnforcer(), s.execute, s.letTunnelIn, env)
 		if err != nil {
 			return nil, err
 		}
