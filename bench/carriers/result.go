@@ -42,7 +42,7 @@ type Result struct {
 // The limits of a run.
 const (
 	leastShare = 0.99
-	mostGrowth = 16 // MiB; buffers of connections and garbage are below it
+	mostGrowth = 32 // MiB: the buffers of 1024 connections, and garbage, are below it
 )
 
 // Failure returns the limit that the result exceeds; empty: none.
