@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+
+	"sallyport/bench/report"
 )
 
 // Count is a number of attempts, and of those that succeeded within their time.
@@ -37,6 +39,7 @@ type Result struct {
 	Core     float64 `json:"core"`       // of one core, the listeners
 	Before   float64 `json:"memory_before_mib"`
 	After    float64 `json:"memory_after_mib"`
+	Stolen   float64 `json:"stolen"` // the largest share of a core that other machines took
 }
 
 // The limits of a run.
@@ -50,7 +53,7 @@ func (r Result) Failure() string {
 	if r.After-r.Before > mostGrowth {
 		return fmt.Sprintf("%s: the memory grew from %.1f to %.1f MiB", r.Scenario, r.Before, r.After)
 	}
-	if r.Beyond {
+	if r.Beyond || r.Stolen > report.MaxSteal { // losses are not the flood's effect then
 		return ""
 	}
 	for _, c := range []struct {
@@ -68,15 +71,15 @@ func (r Result) Failure() string {
 func WriteText(w io.Writer, results []Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "flood\tsent/s\tread/s\texchanges\tin time\tchallenge p50 ms\tp99 ms\tsite\tsite p99 ms\tknocks\t"+
-		"refused/s\tlisteners' core\tMiB before\tafter")
+		"refused/s\tlisteners' core\tMiB before\tafter\tstolen")
 	for _, r := range results {
 		sent := fmt.Sprintf("%.0f", r.Sent)
 		if r.Sent < 0.95*r.Planned {
 			sent += fmt.Sprintf(" (planned %.0f)", r.Planned)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%.0f\t%d\t%.1f %%\t%.2f\t%.2f\t%.1f %%\t%.2f\t%.1f %%\t%.0f\t%.0f %%\t%.1f\t%.1f\n",
+		fmt.Fprintf(t, "%s\t%s\t%.0f\t%d\t%.1f %%\t%.2f\t%.2f\t%.1f %%\t%.2f\t%.1f %%\t%.0f\t%.0f %%\t%.1f\t%.1f\t%.0f %%\n",
 			r.Scenario, sent, r.Received, r.Exchange.All, 100*r.Exchange.Share(), r.P50ms, r.P99ms,
-			100*r.Site.Share(), r.SiteP99, 100*r.Knocks.Share(), r.Refused, 100*r.Core, r.Before, r.After)
+			100*r.Site.Share(), r.SiteP99, 100*r.Knocks.Share(), r.Refused, 100*r.Core, r.Before, r.After, 100*r.Stolen)
 	}
 	return t.Flush()
 }

@@ -3,6 +3,8 @@ package carriers
 import (
 	"strings"
 	"testing"
+
+	"sallyport/bench/report"
 )
 
 func TestFailure(t *testing.T) {
@@ -21,10 +23,16 @@ func TestFailure(t *testing.T) {
 		"": func(r *Result) { r.Beyond, r.Exchange.OK = true, 0 },
 	} {
 		r := good
+		r.Stolen = report.MaxSteal
 		change(&r)
 		if f := r.Failure(); f != want {
 			t.Errorf("%q, want %q", f, want)
 		}
+	}
+	noisy := good
+	noisy.Exchange.OK, noisy.Stolen = 0, report.MaxSteal+0.01
+	if f := noisy.Failure(); f != "" {
+		t.Errorf("on a machine that others use: %s", f)
 	}
 	var text strings.Builder
 	err := WriteText(&text, []Result{good})

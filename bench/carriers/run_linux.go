@@ -60,7 +60,7 @@ type testbed struct {
 	away      *flood.Neighbour
 	server    *target.Server
 	child     *target.Child
-	reports   chan report
+	reports   chan line
 	operation *exchange.Operation
 	nonces    []uint32
 	cores     []int
@@ -111,7 +111,7 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.child.Stop()) }()
-	w.reports = make(chan report, 4*exchanges)
+	w.reports = make(chan line, 4*exchanges)
 	go w.read()
 	if _, _, err := w.counts(); err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 func (w *testbed) read() {
 	defer close(w.reports)
 	for w.child.Out.Scan() {
-		var r report
+		var r line
 		if json.Unmarshal(w.child.Out.Bytes(), &r) == nil {
 			w.reports <- r
 		}
@@ -191,9 +191,20 @@ func (w *testbed) play(ctx context.Context, s Scenario, window time.Duration) (r
 		return r, err
 	}
 	begin := time.Now()
+	ticks, err := w.ticks()
+	if err != nil {
+		return r, err
+	}
 	out, err := play(ctx, s, window)
 	if err != nil {
 		return r, err
+	}
+	ended, err := w.ticks()
+	if err != nil {
+		return r, err
+	}
+	for i := range ended {
+		r.Stolen = max(r.Stolen, ended[i].StolenShare(ticks[i]))
 	}
 	seconds := time.Since(begin).Seconds()
 	time.Sleep(settling) // until the last proofs and grants are reported
@@ -246,6 +257,18 @@ func (w *testbed) play(ctx context.Context, s Scenario, window time.Duration) (r
 	r.P50ms, r.P99ms = percentile(took, 50), percentile(took, 99)
 	r.SiteP99 = percentile(pages, 99)
 	return r, nil
+}
+
+// ticks returns what each core has done so far.
+func (w *testbed) ticks() (all []clock.Ticks, err error) {
+	for _, core := range w.cores {
+		t, err := clock.CoreTicks(core)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
 }
 
 // percentile returns a percentile in milliseconds; 0: there are no values.

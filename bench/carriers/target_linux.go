@@ -26,8 +26,8 @@ const (
 	dnsPort  = 53
 )
 
-// report is a line of the target's output: a proof, or the counts.
-type report struct {
+// line is a line of the target's output: a proof, or the counts.
+type line struct {
 	Exchange carrier.Exchange `json:",omitempty"`
 	At       int64            `json:",omitempty"` // of a proof, on the monotonic clock, ns
 	Counts   *counts          `json:",omitempty"`
@@ -48,7 +48,7 @@ func RunTarget(address string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	var mu sync.Mutex
-	write := func(r report) error {
+	write := func(r line) error {
 		mu.Lock()
 		defer mu.Unlock()
 		return json.NewEncoder(out).Encode(r)
@@ -57,7 +57,7 @@ func RunTarget(address string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	table, err := newTable(at, []*exchange.Operation{o}, func(x carrier.Exchange) { write(report{Exchange: x, At: clock.Monotonic()}) })
+	table, err := newTable(at, []*exchange.Operation{o}, func(x carrier.Exchange) { write(line{Exchange: x, At: clock.Monotonic()}) })
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func RunTarget(address string, in io.Reader, out io.Writer) error {
 		for _, n := range outcomes {
 			c.Queries += n
 		}
-		if err := write(report{Counts: &c}); err != nil {
+		if err := write(line{Counts: &c}); err != nil {
 			return err
 		}
 	}
