@@ -1,8 +1,8 @@
 // Package carriers floods the listeners that receive exchanges in HTTP requests and DNS
 // queries, and measures how many honest exchanges succeed over the same listeners.
 //
-//	Run        a server's host and another, connected by a link; on the first the
-//	           process with the listeners, and sallyportd, on one core
+//	Run        a server's host and another, connected by a link; on the first
+//	           sallyportd, on one core
 //	  Scenario nothing; HTTP requests or DNS queries of strangers, with messages of
 //	           operations that do not exist, or with requests for one that does
 //	  honest   clients with different addresses: one exchange each, without a retry;
@@ -15,6 +15,9 @@
 // requests: the goroutine that writes the flood writes them too, and so does the packet
 // socket that sends the queries. Only TCP's handshakes come from other goroutines. The
 // generator and the server use different cores; the sender's core processes the packets
-// that the server receives. Linux only, except for Result and
-// Compare.
+// that the server receives.
+//
+// An exchange over HTTP succeeds if its address is granted within a second. The server
+// reports no address for exchanges over DNS: those are counted that it has verified.
+// Linux only, except for Result and Compare.
 package carriers

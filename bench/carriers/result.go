@@ -36,7 +36,7 @@ type Result struct {
 	P99ms    float64 `json:"p99_ms"`     // the same
 	SiteP99  float64 `json:"site_p99ms"` // until the page of the site
 	Refused  float64 `json:"refused"`    // challenges not drawn or not sent, beyond a limit, a second
-	Core     float64 `json:"core"`       // of one core, the listeners
+	Core     float64 `json:"core"`       // of one core, the server
 	Before   float64 `json:"memory_before_mib"`
 	After    float64 `json:"memory_after_mib"`
 	Stolen   float64 `json:"stolen"` // the largest share of a core that other machines took
@@ -71,7 +71,7 @@ func (r Result) Failure() string {
 func WriteText(w io.Writer, results []Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "flood\tsent/s\tread/s\texchanges\tin time\tchallenge p50 ms\tp99 ms\tsite\tsite p99 ms\tknocks\t"+
-		"refused/s\tlisteners' core\tMiB before\tafter\tstolen")
+		"refused/s\tserver's core\tMiB before\tafter\tstolen")
 	for _, r := range results {
 		sent := fmt.Sprintf("%.0f", r.Sent)
 		if r.Sent < 0.95*r.Planned {

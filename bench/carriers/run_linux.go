@@ -1,8 +1,8 @@
 package carriers
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -15,14 +15,23 @@ import (
 	"sallyport/bench/flood"
 	"sallyport/bench/netns"
 	"sallyport/bench/target"
+	"sallyport/ingest/web"
 	"sallyport/verify/challenge/carrier"
 	"sallyport/verify/challenge/exchange"
 )
 
+// The ports of the listeners.
+const (
+	httpPort = 80
+	dnsPort  = 53
+)
+
+// page is the page of the site.
+var page = bytes.Repeat([]byte("All is well. "), 160)
+
 // Config configures Run.
 type Config struct {
-	Server   string        // sallyportd, which receives the knocks
-	Target   []string      // the arguments with which this program calls RunTarget, without the address
+	Server   string        // sallyportd
 	Window   time.Duration // for each scenario
 	Progress func(done, of int, what string)
 }
@@ -32,7 +41,8 @@ const (
 	visits    = 100 // of the site
 	knockers  = 50  // clients that knock once
 	inTime    = time.Second
-	settling  = time.Second // before and after the honest clients
+	settling  = time.Second // after the flood, until all grants are reported
+	readyTime = 10 * time.Second
 	prefixLen = 15
 )
 
@@ -59,8 +69,6 @@ func from(first netip.Addr, i int) netip.Addr {
 type testbed struct {
 	away      *flood.Neighbour
 	server    *target.Server
-	child     *target.Child
-	reports   chan line
 	operation *exchange.Operation
 	nonces    []uint32
 	cores     []int
@@ -100,20 +108,21 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 		return nil, fmt.Errorf("create the network: %w", err)
 	}
 	defer w.away.Close()
+	site := filepath.Join(dir, "site")
+	if err := os.Mkdir(site, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(site, "index.html"), page, 0o644); err != nil {
+		return nil, err
+	}
 	if w.server, err = target.StartServer(ctx, target.ServerConfig{
 		Binary: cfg.Server, Dir: filepath.Join(dir, "server"), Address: serverAddress.String(), Web: 8080,
-		Ports: 1, Clients: knockers, Core: w.cores[0],
+		Ports: 1, Clients: knockers, Core: w.cores[0], More: listeners(site),
 	}); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, w.server.Stop()) }()
-	if w.child, err = target.StartChild(ctx, w.cores[0], append(cfg.Target, serverAddress.String())...); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, w.child.Stop()) }()
-	w.reports = make(chan line, 4*exchanges)
-	go w.read()
-	if _, _, err := w.counts(); err != nil {
+	if err := w.ready(ctx); err != nil {
 		return nil, err
 	}
 	all := Scenarios()
@@ -129,30 +138,52 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 	return results, nil
 }
 
-// read reads the output of the target until it ends.
-func (w *testbed) read() {
-	defer close(w.reports)
-	for w.child.Out.Scan() {
-		var r line
-		if json.Unmarshal(w.child.Out.Bytes(), &r) == nil {
-			w.reports <- r
+// listeners is the configuration of the listeners and of the operation.
+func listeners(site string) string {
+	return fmt.Sprintf(`[challenge]
+capture = "none"
+[[challenge.http]]
+listen = "%[1]s:%[2]d"
+host = %[3]q
+root = %[4]q
+[challenge.dns]
+listen = "%[1]s:%[5]d"
+zone = %[6]q
+servers = ["ns.example.org"]
+[[operation]]
+id = %[7]q
+secret = %[8]q
+service = "web"
+`, serverAddress, httpPort, host, site, dnsPort, zone, operationID, secret)
+}
+
+// ready waits until the listeners are bound, which can be after the server is ready.
+func (w *testbed) ready(ctx context.Context) error {
+	for end := time.Now().Add(readyTime); ; time.Sleep(10 * time.Millisecond) {
+		c, err := w.dial(nextHop)
+		if err == nil {
+			return c.Close()
+		}
+		if time.Now().After(end) || ctx.Err() != nil {
+			return fmt.Errorf("wait for the listeners: %w", err)
 		}
 	}
 }
 
-// counts returns the counts of the target, and the proofs that it has written before.
-func (w *testbed) counts() (c counts, proofs map[carrier.Exchange]int64, err error) {
-	if _, err := w.child.In.Write([]byte("?\n")); err != nil {
-		return c, nil, fmt.Errorf("ask the listeners' process: %w", err)
+// counts are totals since the start.
+type counts struct{ requests, queries, refused, verified uint64 }
+
+func (w *testbed) counts(ctx context.Context) (c counts, err error) {
+	all, err := w.server.Counters(ctx)
+	if err != nil {
+		return c, err
 	}
-	proofs = map[carrier.Exchange]int64{}
-	for r := range w.reports {
-		if r.Counts != nil {
-			return *r.Counts, proofs, nil
-		}
-		proofs[r.Exchange] = r.At
+	c.requests, c.verified = all["http_requests"], all["carried_verified"]
+	c.refused = all["http_limited"] + all["carried_rate_limited"]
+	for o := range web.NumOutcomes {
+		c.queries += all["dns_"+web.Outcome(o).String()]
 	}
-	return c, nil, errors.New("the listeners' process has ended")
+	return c, nil
 }
 
 // attempt is an honest exchange.
@@ -182,15 +213,15 @@ func (w *testbed) play(ctx context.Context, s Scenario, window time.Duration) (r
 	if _, err := w.server.Opened(); err != nil {
 		return r, err
 	}
-	before, _, err := w.counts()
+	before, err := w.counts(ctx)
 	if err != nil {
 		return r, err
 	}
-	used, err := w.child.Usage()
+	used, err := w.server.Usage()
 	if err != nil {
 		return r, err
 	}
-	begin := time.Now()
+	begin, offset := time.Now(), clock.Offset()
 	ticks, err := w.ticks()
 	if err != nil {
 		return r, err
@@ -208,11 +239,11 @@ func (w *testbed) play(ctx context.Context, s Scenario, window time.Duration) (r
 	}
 	seconds := time.Since(begin).Seconds()
 	time.Sleep(settling) // until the last proofs and grants are reported
-	after, proofs, err := w.counts()
+	after, err := w.counts(ctx)
 	if err != nil {
 		return r, err
 	}
-	spent, err := w.child.Usage()
+	spent, err := w.server.Usage()
 	if err != nil {
 		return r, err
 	}
@@ -221,20 +252,22 @@ func (w *testbed) play(ctx context.Context, s Scenario, window time.Duration) (r
 		return r, err
 	}
 	r.Sent = out.frames
-	received := after.Requests - before.Requests
+	received := after.requests - before.requests
 	if s.DNS {
-		received = after.Queries - before.Queries
+		received = after.queries - before.queries
+		// The server reports no address for a connection, so these have no time each.
+		r.Exchange.OK = int(after.verified - before.verified)
 	}
-	r.Received, r.Refused = float64(received)/seconds, float64(after.Refused-before.Refused)/seconds
+	r.Received, r.Refused = float64(received)/seconds, float64(after.refused-before.refused)/seconds
 	r.Core = (spent.Processor - used.Processor).Seconds() / seconds
 	r.Before, r.After = float64(used.Resident)/(1<<20), float64(spent.Resident)/(1<<20)
 	var took, pages []time.Duration
-	for _, a := range out.attempts {
+	for i, a := range out.attempts {
 		if a.began == 0 {
 			continue
 		}
 		r.Exchange.All++
-		if at := proofs[a.exchange]; at > 0 && at-a.began <= int64(inTime) {
+		if at, ok := opened[from(firstClient, i)]; ok && at.UnixNano()-offset-a.began <= int64(inTime) {
 			r.Exchange.OK++
 		}
 		if a.took > 0 {

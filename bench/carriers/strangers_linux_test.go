@@ -120,11 +120,11 @@ func newSite(b testing.TB, operations int) server {
 		list = append(list, o)
 	}
 	public := netip.MustParseAddr("127.0.0.1")
-	t, err := newTable(public, list, func(carrier.Exchange) {})
+	t, err := newTable(public, list)
 	if err != nil {
 		b.Fatal(err)
 	}
-	h, err := web.NewHTTP(web.HTTPConfig{Site: http.HandlerFunc(site), Exchanges: t.http})
+	h, err := web.NewHTTP(web.HTTPConfig{Site: http.NotFoundHandler(), Exchanges: t.http})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
@@ -41,29 +42,49 @@ const (
 )
 
 // Sink is a running bare receiver.
-type Sink struct{ *Child }
+type Sink struct {
+	*Process
+	in  io.WriteCloser
+	out *bufio.Scanner
+}
 
 // StartSink starts a bare receiver in a separate process: this program again,
 // with arguments that make it call RunSink.
 func StartSink(ctx context.Context, core int, arguments ...string) (*Sink, error) {
-	c, err := StartChild(ctx, core, arguments...)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", arguments...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start a sink: %w", err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start a sink: %w", err)
+	}
+	p, err := start(ctx, core, cmd)
 	if err != nil {
 		return nil, err
 	}
-	s := &Sink{c}
+	s := &Sink{p, in, bufio.NewScanner(out)}
 	_, err = s.Received() // the sink answers when it is ready
 	return s, err
 }
 
 // Received returns the number of datagrams that the program has received.
 func (s *Sink) Received() (uint64, error) {
-	if _, err := io.WriteString(s.In, "?\n"); err != nil {
+	if _, err := io.WriteString(s.in, "?\n"); err != nil {
 		return 0, fmt.Errorf("read the count of a sink: %w", err)
 	}
-	if !s.Out.Scan() {
+	if !s.out.Scan() {
 		return 0, fmt.Errorf("read the count of a sink: the process has ended\n%s", s.log.text())
 	}
-	return strconv.ParseUint(s.Out.Text(), 10, 64)
+	return strconv.ParseUint(s.out.Text(), 10, 64)
+}
+
+// Stop ends the receiver.
+func (s *Sink) Stop() error {
+	s.in.Close()
+	<-s.done
+	return s.err
 }
 
 // RunSink receives datagrams, and answers each line of in with their number so

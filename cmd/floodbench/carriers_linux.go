@@ -4,10 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"sallyport/bench/carriers"
-	"sallyport/cmd/internal/cli"
 )
 
 func carriersTrial() trial[carriers.Result] {
@@ -21,24 +18,8 @@ fewer than 99 % of each succeed within a second, or if memory grows.`,
 		run: func(
 			ctx context.Context, server string, window time.Duration, progress func(int, int, string),
 		) ([]carriers.Result, error) {
-			return carriers.Run(ctx, carriers.Config{
-				Server: server, Target: []string{carriersTarget}, Window: window, Progress: progress,
-			})
+			return carriers.Run(ctx, carriers.Config{Server: server, Window: window, Progress: progress})
 		},
 		write: carriers.WriteText,
-	}
-}
-
-const carriersTarget = "carriers-target"
-
-// carriersTargetCommand is the process with the listeners that carriers floods.
-func carriersTargetCommand(env cli.Env) *cobra.Command {
-	return &cobra.Command{
-		Use:    carriersTarget + " ADDRESS",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return carriers.RunTarget(args[0], env.Stdin, env.Stdout)
-		},
 	}
 }

@@ -25,7 +25,7 @@ func commands(env cli.Env) []*cobra.Command {
 	return slices.Concat(
 		[]*cobra.Command{
 			runCommand(env), compareCommand(env), reportCommand(env), knocktimeCommand(env), connectCommand(env), proofsCommand(env),
-			insideCommand(env), knocktimeInsideCommand(env), realInsideCommand(env), connectInsideCommand(env), proofsInsideCommand(env), sinkCommand(env), carriersTargetCommand(env),
+			insideCommand(env), knocktimeInsideCommand(env), realInsideCommand(env), connectInsideCommand(env), proofsInsideCommand(env), sinkCommand(env),
 		},
 		exchangesTrial().commands(env), insiderTrial().commands(env), carriersTrial().commands(env),
 	)

@@ -18,13 +18,13 @@ type table struct {
 	http, dns web.Exchanges
 }
 
-func newTable(public netip.Addr, list []*exchange.Operation, onProof func(carrier.Exchange)) (table, error) {
+func newTable(public netip.Addr, list []*exchange.Operation) (table, error) {
 	o, err := exchange.NewOperations(list, challenge.Plan{NoIPv4: true, NoIPv6: true})
 	if err != nil {
 		return table{}, err
 	}
 	t, err := carried.New(carried.Config{
-		Operations: o, Random: rand.Reader, OnProof: func(p carried.Proof) { onProof(p.Exchange) },
+		Operations: o, Random: rand.Reader, OnProof: func(carried.Proof) {},
 	})
 	if err != nil {
 		return table{}, err
@@ -36,6 +36,3 @@ func newTable(public netip.Addr, list []*exchange.Operation, onProof func(carrie
 		dns:   t.At(carrier.ServerOf(carrier.DNS, zone), netip.Addr{}, netip.Addr{}),
 	}, nil
 }
-
-// refused returns the number of requests that got no challenge beyond the rate.
-func (t table) refused() uint64 { return t.Stats()[carried.RateLimited] }
