@@ -84,7 +84,7 @@ func NewHTTP(c HTTPConfig) (*HTTP, error) {
 	}
 	h := &HTTP{config: c, challenges: newBudget(c.Challenges)}
 	h.receiver.init(c.Exchanges)
-	h.receiver.shares = newShares(min(c.Challenges, sourceChallenges))
+	h.receiver.shares = newShares(sourceChallenges)
 	return h, nil
 }
 

@@ -7,8 +7,13 @@ import (
 	"time"
 )
 
-// shareCells is the number of cells of shares.
-const shareCells = 4096
+const (
+	shareCells = 4096
+	// shareBurst is in how much time the requests that come at once are permitted. It is
+	// that of a table's rate of challenges, so that the sources of a flood do not use that
+	// up when they begin.
+	shareBurst = time.Second / 10
+)
 
 // shares limits the rate of each source: an IPv4 address, or a /64. It has a fixed size.
 // Two cells, chosen by a hash with a random seed, belong to a source, which may take from
@@ -36,5 +41,5 @@ func (s *shares) take(source netip.Addr, now time.Time) bool {
 	if b.Load() < a.Load() {
 		a, b = b, a
 	}
-	return takeFrom(a, s.pause, now) || takeFrom(b, s.pause, now)
+	return takeFrom(a, s.pause, shareBurst, now) || takeFrom(b, s.pause, shareBurst, now)
 }

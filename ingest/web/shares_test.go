@@ -28,7 +28,8 @@ func TestShareOfASource(t *testing.T) {
 			if test.kind == carrier.Request6 {
 				e.public = netip.MustParseAddr("::1")
 			}
-			h := newHTTP(t, HTTPConfig{Site: http.NotFoundHandler(), Exchanges: e, Now: func() time.Time { return start }})
+			now := start
+			h := newHTTP(t, HTTPConfig{Site: http.NotFoundHandler(), Exchanges: e, Now: func() time.Time { return now }})
 			x := carrier.Exchange(0)
 			challenged := func(from string) bool {
 				x++
@@ -40,7 +41,16 @@ func TestShareOfASource(t *testing.T) {
 				return w.Code == http.StatusOK
 			}
 			got := 0
+			const atOnce = sourceChallenges / 10
 			for i := range 1000 {
+				if i == 500 {
+					if got < atOnce || got > 2*atOnce {
+						t.Errorf("the source got %d challenges at once, want %d to %d", got, atOnce, 2*atOnce)
+					}
+				}
+				if i >= 500 {
+					now = now.Add(time.Second / 500)
+				}
 				from := test.first
 				if i%2 == 1 {
 					from = test.second
@@ -49,8 +59,8 @@ func TestShareOfASource(t *testing.T) {
 					got++
 				}
 			}
-			if got < sourceChallenges || got > 2*sourceChallenges {
-				t.Errorf("the source got %d challenges, want %d to %d", got, sourceChallenges, 2*sourceChallenges)
+			if least, most := sourceChallenges, 2*(sourceChallenges+atOnce); got < least || got > most {
+				t.Errorf("the source got %d challenges in a second, want %d to %d", got, least, most)
 			}
 			if !challenged(test.others) {
 				t.Error("another source got none")
