@@ -28,7 +28,7 @@ func TestImports(t *testing.T) {
 	}{{".", own}, {"./mobile", forApps}} {
 		for goos, more := range map[string][]string{
 			"linux": {"golang.org/x/sys/unix"}, "android": {"golang.org/x/sys/unix"}, "ios": {"golang.org/x/sys/unix"},
-			"darwin": {"golang.org/x/sys/unix"}, "windows": {"golang.org/x/sys/windows", "github.com/gofrs/flock"},
+			"darwin": {"golang.org/x/sys/unix"}, "windows": {"golang.org/x/sys/windows", "golang.org/x/sys/windows/registry", "github.com/gofrs/flock"},
 		} {
 			list := exec.Command("go", "list", "-deps", "-f", "{{.Standard}} {{.ImportPath}}", row.path)
 			list.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=arm64", "CGO_ENABLED=0")
