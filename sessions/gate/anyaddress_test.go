@@ -60,9 +60,34 @@ func TestAnyAddressIsRefused(t *testing.T) {
 			t.Errorf("%s: %v, lets in %v", name, err, r.open)
 		}
 	}
+	both := anyAddress(serviceOf("web", 128, &recorded{}), "com1", Open)
+	both.Grant = grant("com1", "192.0.2.1")
+	if serviceOf("web", 128, proving{&recorded{}}).Execute(both) == nil {
+		t.Error("for any address, and for one")
+	}
 	p := anyAddress(serviceOf("web", 128, &recorded{}), "com1", Open)
 	if p.Port = 4711; serviceOf("web", 128, proving{&recorded{}}).Execute(p) == nil {
 		t.Error("a random port, where no connection could prove itself")
+	}
+}
+
+// TestAnyAddressIsDisplaced: it is one of the client's addresses. Nothing is cut for its
+// address.
+func TestAnyAddressIsDisplaced(t *testing.T) {
+	r := &recorded{}
+	s := serviceOf("web", 128, proving{r})
+	s.terms.Cut = true
+	s.leases.SetTerms(10*time.Second, time.Minute, 1)
+	s.Execute(anyAddress(s, "com1", Open))
+	if err := s.Open(grant("com1", "192.0.2.1")); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.open) != 1 || !r.has("192.0.2.1") || len(r.cut) != 0 || len(r.soon) != 2 {
+		t.Errorf("lets in %v, has cut %v, soon %v", r.open, r.cut, r.soon)
+	}
+	s.Execute(anyAddress(s, "com1", Open))
+	if len(r.open) != 2 || r.has("192.0.2.1") {
+		t.Errorf("lets in %v", r.open)
 	}
 }
 
