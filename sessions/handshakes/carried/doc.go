@@ -33,7 +33,9 @@
 //     share of the slots.
 //   - At the same class: no exchange gives way before minLife has passed since its
 //     challenge, because the rate permits fewer challenges in that time than there are
-//     slots. Until then the client has to respond. A proved exchange gives way to strangers
+//     slots. Until then the client has to respond. (An attacker who also has the secret of
+//     an operation, of this class or another, holds slots for longer by its proofs, and so
+//     shortens this time; never for a class within its share.) A proved exchange gives way to strangers
 //     only if its class has more proved exchanges than challenges.
 //   - Computations with public keys are limited as challenges are, and divided like them: a
 //     flood with the ID of an operation that has public keys costs some percent of a core.
