@@ -81,7 +81,8 @@ func TestSignedExchange(t *testing.T) {
 	// A key of small order, which no client sends.
 	weak := h.message(carrier.RequestConnection, 9, append([]byte("ssh-alice"), make([]byte, exchange.KeySize)...))
 	before := h.Stats()
-	if _, ok := h.web.Request(nil, weak, carrier.ClientOf(9), h.now); ok || h.Stats()[Unmatched] != before[Unmatched]+1 {
+	_, ok := h.web.Request(nil, weak, carrier.ClientOf(9), h.now)
+	if ok || h.Stats()[Unmatched] != before[Unmatched]+1 {
 		t.Errorf("a weak key: %v", h.Stats())
 	}
 }
