@@ -21,6 +21,9 @@ func (ch *Challenge) fit(operations []*exchange.Operation, listen udp.Addresses,
 		return nil
 	}
 	err = ch.explain(where(err))
+	if slices.ContainsFunc(operations, (*exchange.Operation).Signed) && ch.onlySignedTooLong(operations) {
+		err = hint.With(err, "messages of operations with public keys are longer: set restart = 20 in [challenge.request] and in [challenge.response]; all operations then require new profiles")
+	}
 	four := ch.Plan
 	four.NoIPv6 = true
 	if _, err4 := exchange.NewOperations(operations, four); err4 != nil || ch.Plan.NoIPv6 || ch.Plan.NoIPv4 {
@@ -33,6 +36,24 @@ func (ch *Challenge) fit(operations []*exchange.Operation, listen udp.Addresses,
 	}
 	ch.Plan, ch.without6 = four, err
 	return nil
+}
+
+// onlySignedTooLong reports whether the messages of operations with public keys do not
+// fit the plan, while they would with secrets.
+func (ch *Challenge) onlySignedTooLong(operations []*exchange.Operation) bool {
+	others := slices.Clone(operations)
+	for i, o := range others {
+		if !o.Signed() {
+			continue
+		}
+		// The same with a secret.
+		var err error
+		if others[i], err = exchange.NewOperation(o.ID(), "any", o.Algorithm(), o.RandomPort()); err != nil {
+			return false
+		}
+	}
+	_, err := exchange.NewOperations(others, ch.Plan)
+	return err == nil && !ch.Plan.Shared
 }
 
 // sharingHint is how requests and responses find room among the ports of a host.

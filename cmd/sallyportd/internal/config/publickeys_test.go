@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -70,6 +71,23 @@ func TestPublicKeysRefuse(t *testing.T) {
 		_, err := Parse("c.toml", []byte(text))
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\ngot  %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+// TestLongerMessagesHint: the hint is for encodings that have too little room, and for no
+// other fault.
+func TestLongerMessagesHint(t *testing.T) {
+	keys := fmt.Sprintf("keys = [%q]", plainKey)
+	for text, want := range map[string]bool{
+		strings.Replace(signedText(keys), wide, "", 1):                                      true,
+		strings.Replace(signedText(keys), wide, "shared_ports = true\n"+wide, 1):            false,
+		strings.Replace(signedText(keys), wide, "[challenge.request]\ndata_bits = 14\n", 1): false,
+	} {
+		_, err := Parse("c.toml", []byte(text))
+		var h interface{ Hint() string }
+		if got := errors.As(err, &h) && strings.Contains(h.Hint(), "set restart = 20"); err == nil || got != want {
+			t.Errorf("%v, %v\n%s", err, h, text)
 		}
 	}
 }
