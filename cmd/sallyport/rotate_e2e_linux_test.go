@@ -191,9 +191,7 @@ func TestRotatingServices(t *testing.T) {
 		if out, err := send("tcp"); err != nil || out != "hello\n" {
 			t.Errorf("%q (%v)", out, err)
 		}
-		if !strings.Contains(n.log(), "drawn port in use by another program") {
-			t.Error("the log does not report the port")
-		}
+		n.await("the line about the port", func() bool { return n.logged("drawn port in use by another program") > 0 })
 		// Another device of the same address finds that port open, and uses the minute
 		// before, whose port is closed.
 		if out, err := send("tcp2"); err != nil || out != "hello\n" {

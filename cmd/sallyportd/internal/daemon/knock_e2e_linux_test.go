@@ -34,21 +34,32 @@ func TestKnockOpens(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for i, server := range []string{server4, server6, link} {
-		if w.listening() {
-			t.Fatal("it listens before the knock")
-		}
-		if _, err := w.knock(t.Context(), w.profile("com1", server), 0); err != nil {
-			t.Fatalf("%s: %v", server, err)
-		}
-		for path, want := range map[string]int{"/test1.html": 200, "/test3.html": 200, "/": 404} {
-			if got, err := w.get(server, path); got != want {
-				t.Errorf("%s%s: %d, %v", server, path, got, err)
+	knocks := uint64(0)
+	for _, server := range []string{server4, server6, link} {
+		w.until(t, "a lease that lasts for the pages", func() bool {
+			if w.listening() {
+				t.Fatal("it listens before the knock")
 			}
-		}
-		if got := w.opened(); got != uint64(i+1) {
-			t.Errorf("opened %d times", got)
-		}
+			if _, err := w.knock(t.Context(), w.profile("com1", server), 0); err != nil {
+				t.Fatalf("%s: %v", server, err)
+			}
+			wrong := ""
+			for path, want := range map[string]int{"/test1.html": 200, "/test3.html": 200, "/": 404} {
+				if got, err := w.get(server, path); got != want {
+					wrong += fmt.Sprintf("%s%s: %d, %v\n", server, path, got, err)
+				}
+			}
+			if knocks++; w.opened() != knocks {
+				t.Errorf("opened %d times, want %d", w.opened(), knocks)
+			}
+			if wrong != "" && !w.listening() {
+				return false // a busy machine was too slow
+			}
+			if wrong != "" {
+				t.Error(wrong)
+			}
+			return true
+		})
 		w.until(t, "the end of the lease", func() bool { return !w.listening() })
 		if testing.Short() {
 			break // IPv6 and link-local addresses take a lease each
@@ -233,8 +244,14 @@ func TestTurnOfTheMinuteUnderAMovedClock(t *testing.T) {
 		t.Helper()
 		for id, off := range offs {
 			before := w.opened()
-			if _, err := w.knock(t.Context(), w.profile(id, server4), off); err != nil || w.opened() != before+1 {
-				t.Errorf("%s the turn, off by %v: opened %d times, %v", when, off, w.opened()-before, err)
+			if _, err := w.knock(t.Context(), w.profile(id, server4), off); err != nil {
+				t.Errorf("%s the turn, off by %v: %v", when, off, err)
+				continue
+			}
+			// The service may be open by the lease of the client before.
+			w.until(t, "the grant", func() bool { return w.opened() > before })
+			if n := w.opened() - before; n != 1 {
+				t.Errorf("%s the turn, off by %v: opened %d times", when, off, n)
 			}
 		}
 	}
@@ -262,9 +279,9 @@ func TestTurnOfTheMinuteUnderAMovedClock(t *testing.T) {
 	w.clock.SetSecond(90)
 	w.moved(t)
 	for _, off := range []time.Duration{-65 * time.Second, 65 * time.Second} {
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		before := w.opened()
 		w.until(t, "the end of the leases", func() bool { return !w.listening() })
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		_, err := w.knock(ctx, w.profile("com2", server4), off)
 		if !errors.Is(err, context.DeadlineExceeded) || w.opened() != before {
 			t.Errorf("off by %v: %v", off, err)

@@ -118,8 +118,8 @@ func TestLostStamps(t *testing.T) {
 	}
 	// A client whose clock runs ahead of the server's, by what the world's clock
 	// shows at the start.
-	ahead := time.Now().Truncate(time.Minute).Add(72 * time.Second)
 	w := newWorld(t, func(set *setup) {
+		ahead := set.now.Truncate(time.Minute).Add(72 * time.Second)
 		var window replay.Window
 		window.Accept(5)
 		set.stateDir = served(t, true, true, sessions.Entry{

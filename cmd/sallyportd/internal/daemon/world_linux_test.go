@@ -89,6 +89,7 @@ type setup struct {
 	stateDir  string
 	list      clients.List // com1 to com4
 	lost      bool         // there is no state file
+	now       time.Time    // of the world's clock; a change of it has no effect
 	log       *slog.Logger
 }
 
@@ -99,7 +100,7 @@ func newWorld(t *testing.T, change func(*setup)) *world {
 	netns.Connect(t, netns.End{Name: "srv", Addresses: []string{server4 + "/24", server6 + "/64", "fe80::1/64"}},
 		w.host, netns.End{Name: "cli", Addresses: []string{"198.51.100.2/24", "198.51.100.3/24", "2001:db8::2/64", "fe80::2/64"}})
 	w.clock.SetSecond(20)
-	set := setup{ports: 3, stateDir: t.TempDir(), log: slog.New(slog.DiscardHandler)}
+	set := setup{ports: 3, stateDir: t.TempDir(), log: slog.New(slog.DiscardHandler), now: w.clock.Now()}
 	for i := range 4 {
 		id := fmt.Sprintf("com%d", i+1)
 		set.list = append(set.list, clients.Client{Identifier: wire.Identifier([]byte(id)), Secret: []byte("secret of " + id)})
