@@ -181,6 +181,7 @@ func setPackets(p *profilefile.Operation, cfg *config.Config) {
 // the zone only if an exchange for a connection does what the operation does.
 func setCarriers(p *profilefile.Operation, cfg *config.Config, o config.Operation) error {
 	p.HTTPS = cfg.URL()
+	p.Tunnel = cfg.Tunnel() && !o.Close && o.Service != "" && !cfg.Service(o.Service).UDP
 	if d := cfg.DNS(); d != nil && (o.RandomPort || cfg.Service(o.Service).Proves) {
 		p.DNS = d.Zone.Name
 	}

@@ -73,19 +73,33 @@ func (c *Config) HTTP() []HTTP {
 	return c.Challenge.HTTP
 }
 
-// URL returns the URL at which clients reach a listener for exchanges over HTTP: of the
-// first that has TLS, or that has a trusted proxy, which does TLS at port 443; empty:
-// there is none.
-func (c *Config) URL() string {
+// publicHTTP is the first listener for exchanges over HTTP that clients can reach: it has TLS,
+// or a trusted proxy, which does TLS at port 443. nil: there is none.
+func (c *Config) publicHTTP() *HTTP {
 	for i := range c.HTTP() {
-		switch h := &c.HTTP()[i]; {
-		case h.TLS() && h.Port() != 443:
-			return "https://" + net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port())))
-		case h.TLS() || len(h.Proxies.Trusted) > 0:
-			return "https://" + urlHost(h.Host)
+		if h := &c.HTTP()[i]; h.TLS() || len(h.Proxies.Trusted) > 0 {
+			return h
 		}
 	}
-	return ""
+	return nil
+}
+
+// URL returns the URL at which clients reach publicHTTP; empty: there is none.
+func (c *Config) URL() string {
+	switch h := c.publicHTTP(); {
+	case h == nil:
+		return ""
+	case h.TLS() && h.Port() != 443:
+		return "https://" + net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port())))
+	default:
+		return "https://" + urlHost(h.Host)
+	}
+}
+
+// Tunnel reports whether connections to services can go through the URL.
+func (c *Config) Tunnel() bool {
+	h := c.publicHTTP()
+	return h != nil && h.Tunnel
 }
 
 // urlHost returns a host as a URL without a port has it.
