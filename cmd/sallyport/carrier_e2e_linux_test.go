@@ -1,48 +1,15 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"os"
 	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 const siteName, zoneName = "gate.example", "k.example.org"
-
-// certificate writes a certificate of the site, and its key.
-func (n *network) certificate() {
-	n.t.Helper()
-	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	template := x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{siteName},
-		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &secret.PublicKey, secret)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(secret)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: der}, "key.pem": {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(n.path(name), pem.EncodeToMemory(block), 0o600); err != nil {
-			n.t.Fatal(err)
-		}
-	}
-}
 
 // TestCarriers: the network lets only the web and names out. Knocks, exchanges, and
 // connections that prove themselves get in by HTTPS and by DNS, the client begins with the
