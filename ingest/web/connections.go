@@ -8,8 +8,8 @@ import (
 
 // connections is a bounded set of connections. When it is full, a new one takes the
 // place of the one that has been silent longest, so that slow clients lock no others
-// out; a busy one gives way only if all are, and a kept one only if all are kept. It is
-// safe for concurrent use.
+// out; a busy one gives way only if all are, and a kept one only if all are kept. While
+// the server waits for a client, its connection is not busy. It is safe for concurrent use.
 type connections struct {
 	most int
 
@@ -22,7 +22,7 @@ type connections struct {
 
 type connection struct {
 	net.Conn
-	busy int  // requests that are being answered
+	busy int  // requests that are being answered, but those that wait for the client
 	kept bool // a client has proved itself
 }
 
@@ -52,7 +52,7 @@ func (s *connections) victim() *list.Element {
 	first := s.order.Front()
 	for e := first; e != nil; e = e.Next() {
 		c := e.Value.(*connection)
-		if c.busy == 0 && !c.kept {
+		if c.busy <= 0 && !c.kept {
 			return e
 		}
 		if first.Value.(*connection).kept && !c.kept {

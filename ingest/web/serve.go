@@ -53,7 +53,7 @@ func (s Server) Run(ctx context.Context, l net.Listener) error {
 			runtime.Gosched()
 			open.touch(c, 1)
 			defer open.touch(c, -1)
-			s.Handler.ServeHTTP(w, r)
+			s.Handler.ServeHTTP(awaiting(w, r, open, c))
 			if r.ProtoMajor == 1 && r.ContentLength != 0 {
 				// The server reads a body that the handler has not read, up to 256 KiB.
 				http.NewResponseController(w).SetReadDeadline(time.Now().Add(readFormTime))
