@@ -145,4 +145,11 @@ func TestFloodsOfHTTP2(t *testing.T) {
 		}
 		others()
 	})
+	t.Run("a long frame", func(t *testing.T) {
+		a := newAttacker(t, at)
+		if a.frame(0xfa, 0, 0, strings.Repeat("x", http2Frame+1)); !a.closed() {
+			t.Error("the connection is still open: it keeps memory for the frame")
+		}
+		others()
+	})
 }

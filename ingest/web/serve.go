@@ -23,6 +23,11 @@ const (
 	writeTime      = time.Minute // in which a client must accept something of an answer
 	maxHeader      = 16 << 10
 	maxStreams     = 32 // of one connection of HTTP/2
+
+	// A connection of HTTP/2 keeps memory for the longest frame that it has had, and for
+	// bodies that are not read yet: the least that RFC 9113 permits, and its default.
+	http2Frame  = 16 << 10
+	http2Buffer = 1<<16 - 1
 )
 
 // Server serves HTTP/1.1, and over TLS also HTTP/2, with a bounded number of
@@ -69,8 +74,11 @@ func (s Server) Run(ctx context.Context, l net.Listener) error {
 		ReadHeaderTimeout: readHeaderTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: writeTime},
-		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, WriteByteTimeout: writeTime,
+			MaxReadFrameSize: http2Frame, MaxReceiveBufferPerConnection: http2Buffer, MaxReceiveBufferPerStream: http2Buffer,
+		},
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
 	defer stop()
