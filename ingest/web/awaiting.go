@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
 )
 
 // awaiting returns the request and the answer of a connection for a handler: while they
@@ -17,7 +18,7 @@ func awaiting(w http.ResponseWriter, r *http.Request, open *connections, c net.C
 		with.Body = awaitedBody{r.Body, open, c}
 		r = &with
 	}
-	return awaitedWriter{w, open, c}, r
+	return awaitedWriter{w, open, c, r.ProtoMajor == 2}, r
 }
 
 type awaitedBody struct {
@@ -34,23 +35,38 @@ func (b awaitedBody) Read(p []byte) (int, error) {
 
 type awaitedWriter struct {
 	http.ResponseWriter
-	open *connections
-	c    net.Conn
+	open   *connections
+	c      net.Conn
+	stream bool // of a connection of HTTP/2, on which boundedConn.Write does not wait for it
+}
+
+// begin begins to wait for the client, for at most writeTime.
+func (w awaitedWriter) begin() (end func()) {
+	w.open.touch(w.c, -1)
+	w.until(time.Now().Add(writeTime))
+	return func() {
+		w.until(time.Time{}) // the next part of the answer may be long in coming
+		w.open.touch(w.c, 1)
+	}
+}
+
+func (w awaitedWriter) until(end time.Time) {
+	if w.stream {
+		http.NewResponseController(w.ResponseWriter).SetWriteDeadline(end)
+	}
 }
 
 // Unwrap is for http.ResponseController.
 func (w awaitedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w awaitedWriter) Write(p []byte) (int, error) {
-	w.open.touch(w.c, -1)
-	defer w.open.touch(w.c, 1)
+	defer w.begin()()
 	return w.ResponseWriter.Write(p)
 }
 
 // FlushError is for http.ResponseController.
 func (w awaitedWriter) FlushError() error {
-	w.open.touch(w.c, -1)
-	defer w.open.touch(w.c, 1)
+	defer w.begin()()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 

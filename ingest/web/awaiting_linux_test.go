@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -68,4 +69,42 @@ func TestAwaitedClients(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAnswerWithoutWindow: over HTTP/2 too, a client that takes nothing of an answer loses
+// it after writeTime, although its connection is alive.
+func TestAnswerWithoutWindow(t *testing.T) {
+	certified, _ := certificate(t, "127.0.0.1")
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipes()
+		gaveUp := make(chan time.Duration, 1)
+		site := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			began := time.Now()
+			w.Write(make([]byte, 1<<20))
+			gaveUp <- time.Since(began)
+		})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() {
+			ended <- Server{Handler: site, TLS: &tls.Config{Certificates: []tls.Certificate{certified}}}.Run(ctx, l)
+		}()
+		a := attacker{tls.Client(l.dial(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})}
+		defer a.conn.Close()
+		io.WriteString(a.conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+		go io.Copy(io.Discard, a.conn)
+		a.frame(frameSettings, 0, 0, "\x00\x04\x00\x00\x00\x00") // windows of 0
+		a.frame(frameHeaders, endHeaders|endStream, 1, getRoot)
+		select {
+		case after := <-gaveUp:
+			if after > writeTime+time.Second {
+				t.Errorf("after %s, want %s", after, writeTime)
+			}
+		case <-time.After(time.Hour):
+			t.Error("the site still waits after an hour")
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
