@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -31,14 +32,21 @@ const (
 )
 
 // Proxy returns a site that another web server has, at a URL without a path. Its answers
-// pass unchanged, except for the fields that belong to a connection (RFC 9110, 7.6.1). The
-// request has its own Host, and the client's address in X-Forwarded-For: appended to what
-// a proxy in trusted wrote, in place of what others wrote. Without an answer of the site,
-// the request gets Caddy's 502, and nothing is logged.
-func Proxy(site *url.URL, trusted Proxies) http.Handler {
+// pass unchanged, except for the fields that belong to a connection (RFC 9110, 7.6.1), and
+// upgrades other than those to a WebSocket. The request has its own Host, and the client's
+// address in X-Forwarded-For: appended to what a proxy in trusted wrote, in place of what
+// others wrote. Without an answer of the site, the request gets Caddy's 502, and nothing is
+// logged. There are at most so many connections to the site at a time: one of HTTP/2 with a
+// client has up to maxStreams requests.
+func Proxy(site *url.URL, trusted Proxies, connections int) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(site)
+			if !strings.EqualFold(r.Out.Header.Get("Upgrade"), "websocket") {
+				// By another protocol, such as h2c, a client would talk to the site past this.
+				r.Out.Header.Del("Upgrade")
+				r.Out.Header.Del("Connection")
+			}
 			r.Out.Host = r.In.Host
 			if trusted.sent(r.In) {
 				r.Out.Header[XForwardedFor] = r.In.Header[XForwardedFor]
@@ -56,6 +64,7 @@ func Proxy(site *url.URL, trusted Proxies) http.Handler {
 			DialContext:           (&net.Dialer{Timeout: dialTime}).DialContext,
 			DisableCompression:    true, // the answer has the encoding that the client asked for
 			MaxIdleConnsPerHost:   idleSites,
+			MaxConnsPerHost:       connections,
 			IdleConnTimeout:       idleTime,
 			TLSHandshakeTimeout:   dialTime,
 			ResponseHeaderTimeout: answerTime,

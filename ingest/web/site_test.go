@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -99,11 +102,64 @@ func TestProxyForwardsAddresses(t *testing.T) {
 		"www.example.org 127.0.0.1 http ":                          {},
 		"www.example.org 192.0.2.1, 127.0.0.1 https for=192.0.2.1": {Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Header: XForwardedFor},
 	} {
-		at := serveHTTP(t, "127.0.0.1:0", Server{Handler: Proxy(u, trusted)})
+		at := serveHTTP(t, "127.0.0.1:0", Server{Handler: Proxy(u, trusted, 8)})
 		answer := raw(t, at, request)
 		if got := answer[len(answer)-len(want):]; got != want {
 			t.Errorf("got %q, want %q", answer, want)
 		}
+	}
+}
+
+// TestProxyUpgrades: no other upgrade than that to a WebSocket passes to the site.
+func TestProxyUpgrades(t *testing.T) {
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.Header.Get("Connection")+" "+r.Header.Get("Upgrade"))
+	}))
+	defer site.Close()
+	u, _ := url.Parse(site.URL)
+	at := serveHTTP(t, "127.0.0.1:0", Server{Handler: Proxy(u, Proxies{}, 8)})
+	for upgrade, want := range map[string]string{"websocket": "Upgrade websocket", "WebSocket": "Upgrade WebSocket", "h2c": "\r\n ", "websocket, h2c": "\r\n "} {
+		answer := raw(t, at, "GET / HTTP/1.0\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "+upgrade+"\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n")
+		if !strings.HasSuffix(answer, want) {
+			t.Errorf("%s: got %q, want %q", upgrade, answer, want)
+		}
+	}
+}
+
+// TestProxyConnections: however many requests a client makes at once, the site has a bounded
+// number of connections.
+func TestProxyConnections(t *testing.T) {
+	const most, requests = 2, 8
+	var now, highest atomic.Int32
+	site := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for old := highest.Load(); n > old && !highest.CompareAndSwap(old, n); old = highest.Load() {
+		}
+		time.Sleep(20 * time.Millisecond)
+	}))
+	defer site.Close()
+	u, _ := url.Parse(site.URL)
+	c, _ := certificate(t, "127.0.0.1")
+	at := serveHTTP(t, "127.0.0.1:0", Server{Handler: Proxy(u, Proxies{}, most), TLS: &tls.Config{Certificates: []tls.Certificate{c}}})
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}}
+	var all sync.WaitGroup
+	for range requests {
+		all.Go(func() {
+			r, err := client.Get("https://" + at)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r.Body.Close()
+			if r.StatusCode != http.StatusOK {
+				t.Errorf("status %d", r.StatusCode)
+			}
+		})
+	}
+	all.Wait()
+	if got := highest.Load(); got > most {
+		t.Errorf("%d at a time, want at most %d", got, most)
 	}
 }
 
@@ -114,7 +170,7 @@ func TestProxyWithoutSite(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	at := serveHTTP(t, "127.0.0.1:0", Server{Handler: Proxy(&url.URL{Scheme: "http", Host: l.Addr().String()}, Proxies{})})
+	at := serveHTTP(t, "127.0.0.1:0", Server{Handler: Proxy(&url.URL{Scheme: "http", Host: l.Addr().String()}, Proxies{}, 8)})
 	const want = "HTTP/1.1 502 Bad Gateway\r\nServer: Caddy\r\nDate:\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 	if got := raw(t, at, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); got != want {
 		t.Errorf("got %q, want %q", got, want)

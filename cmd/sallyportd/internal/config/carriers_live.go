@@ -27,7 +27,7 @@ func (h *HTTP) Site() (s Site, err error) {
 		s.Handler, err = gate.Directory(h.root)
 	case h.upstream != "":
 		u, _ := url.Parse(h.upstream) // it was checked
-		s.Handler = carriers.Proxy(u, h.Proxies)
+		s.Handler = carriers.Proxy(u, h.Proxies, h.Connections)
 	default:
 		s.Handler = carriers.NotFound
 	}
