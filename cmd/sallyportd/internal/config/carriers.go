@@ -232,6 +232,9 @@ func (r *rawHTTP) http(f *tomlfile.File, at, dir string) (h HTTP, err error) {
 		return h, f.Errorf(at+"root", "got nothing")
 	case f.Has(at+"pages") && r.Pages == "":
 		return h, f.Errorf(at+"pages", "got nothing")
+	case r.Root != "" && r.Pages != "" && within(h.Pages, h.root):
+		return h, hint.With(f.Errorf(at+"pages", "got %q, which is in root", r.Pages),
+			"strangers get lists of the directories in root: choose a directory elsewhere")
 	case f.Has(at+"proxy_header") && len(r.TrustedProxies) == 0:
 		return h, hint.With(f.Errorf(at+"proxy_header", "got %q without trusted_proxies", r.ProxyHeader),
 			"name the addresses of the proxies in trusted_proxies: any other client can write this header itself")
@@ -252,6 +255,12 @@ func (r *rawHTTP) http(f *tomlfile.File, at, dir string) (h HTTP, err error) {
 		h.Proxies.Header = r.ProxyHeader
 	}
 	return h, nil
+}
+
+// within reports whether a path is that of a directory, or below it.
+func within(path, dir string) bool {
+	between, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(between)
 }
 
 // checkSite checks the URL of the server of a site.

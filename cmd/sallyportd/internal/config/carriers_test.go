@@ -67,6 +67,13 @@ func TestCarriersWithoutTable(t *testing.T) {
 	}
 }
 
+// TestPagesBesideRoot: a directory of pages can be beside that of the site.
+func TestPagesBesideRoot(t *testing.T) {
+	if _, err := Parse("c.toml", []byte(carried(httpText+"\nroot = \"www\"\npages = \"www-pages\"", ""))); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestCarrierPortsAreNotDrawn: no port of a carrier is drawn for a service.
 func TestCarrierPortsAreNotDrawn(t *testing.T) {
 	text := strings.Replace(carried(strings.Replace(httpText, "443", "10443", 1), ""), `listen = "127.0.0.1:8080"`, "listen = \"127.0.0.1:0\"\nport = \"rotate\"", 1)
@@ -101,6 +108,8 @@ func TestCarriersRefused(t *testing.T) {
 		http("root = \"/x\"\nupstream = \"http://127.0.0.1:80\""):                         `upstream: expected the URL of a web server, such as "http://127.0.0.1:8080", without a path, got root as well`,
 		http("root = \"/x\"\nunproved = 421"):                                             `unproved: expected a status from 400 to 599, which the web server before this one replaces by its own answer, got a site as well`,
 		http("pages = \"\""):                                                              `pages: expected the path of a directory with pages of operation page --serve, got nothing`,
+		http("pages = \"www/a/../pages\"\nroot = \"./www\""):                              `pages: expected the path of a directory with pages of operation page --serve, got "www/a/../pages", which is in root`,
+		http("pages = \"www\"\nroot = \"www\""):                                           `got "www", which is in root`,
 		http("pages = \"x\"\nunproved = 421"):                                             `pages: expected the path of a directory with pages of operation page --serve, got unproved as well`,
 		http("root = \"\""):                                                               `root: expected the path of a directory, got nothing`,
 		http("proxy_header = \"Forwarded\""):                                              `proxy_header: expected "X-Forwarded-For" or "Forwarded", got "Forwarded" without trusted_proxies`,

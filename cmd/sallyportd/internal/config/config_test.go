@@ -43,7 +43,7 @@ func TestReference(t *testing.T) {
 		t.Helper()
 		dir := files(t, map[string]string{"c.toml": "", "port_secret": "sécret\n", "port_secret.previous": "before\n", "ssh-alice.secret": "alice\n", "host.key": testHostKey + "\n"})
 		path := filepath.Join(dir, "c.toml")
-		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "/srv/www", dir)), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "/srv/www", t.TempDir())), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		cfg, err := Load(path, Secrets)
