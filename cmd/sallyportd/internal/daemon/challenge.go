@@ -44,6 +44,7 @@ type challenger struct {
 	now, wall  func() time.Time
 	log        *slog.Logger
 	mu         sync.Mutex // held while proofs are executed
+	ended      bool       // guarded by mu: no tunnel is let in any longer
 	tableMu    sync.Mutex // held for each batch of packets, and while the table is swept
 	lastPacket time.Time  // the arrival of the last packet, of now; guarded by tableMu
 }
@@ -207,6 +208,7 @@ func (c *challenger) run(ctx context.Context) error {
 	// The capture can end before ctx: if it fails. Then everything here ends.
 	receiving, stop := context.WithCancel(ctx)
 	defer stop()
+	defer c.end()
 	var receivers, g errgroup.Group
 	if c.capture != nil {
 		receivers.Go(func() error {
@@ -237,6 +239,14 @@ func (c *challenger) run(ctx context.Context) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// end lets no tunnel in from now on: a request over HTTP may outlast its listener, and would
+// count its use in a state directory that the next server has.
+func (c *challenger) end() {
+	c.mu.Lock() // letIn has ended
+	defer c.mu.Unlock()
+	c.ended = true
 }
 
 // sweepPause is the time between two calls of Sweep: exchanges that packets were

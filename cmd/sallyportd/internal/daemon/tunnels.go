@@ -66,7 +66,7 @@ func (c *challenger) letIn(p carriedtable.Proof, client netip.Addr, t gate.Tunne
 	c.mu.Lock() // so that update and narrow apply to it
 	defer c.mu.Unlock()
 	o, ok := c.operations.Load().byID[p.Operation().ID()]
-	if !ok || !c.opens(p, client) {
+	if !ok || c.ended || !c.opens(p, client) {
 		return nil, errOperationGone
 	}
 	do := o.command(proof{p.Proof, client}, c.wall())

@@ -14,6 +14,8 @@ import (
 
 	"sallyport/bench/netns"
 	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/sessions/gate"
+	carriedtable "sallyport/sessions/handshakes/carried"
 	"sallyport/verify/challenge/carrier"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/challenge/tunnel"
@@ -133,5 +135,36 @@ func TestTunnelCountsUses(t *testing.T) {
 		if status, err := getBy(c); err == nil {
 			t.Errorf("a second use: status %d", status)
 		}
+	}
+}
+
+// TestTunnelAfterTheEnd: a request that outlasts the server opens nothing, and counts no use
+// in the state directory.
+func TestTunnelAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	var w *world
+	var proof carriedtable.Proof
+	t.Run("server", func(t *testing.T) {
+		w, _ = newTunnelWorld(t, carriedOperation(carriedID, "uses = 1"))
+		d := newDialogue(t, carriedID, netip.Addr{}, carrier.ServerOf(carrier.HTTP, siteName))
+		a := d.byHTTP(w.browser(true), tunnelOrigin, true)
+		var ok bool
+		if proof, ok = w.server.challenge.carriers.table.Take(d.x, a.Ticket, w.server.challenge.now()); !ok {
+			t.Fatal("the ticket is not accepted")
+		}
+	})
+	c := w.server.challenge
+	c.tunnel = func(gate.Command, gate.Tunnel) (func(), error) {
+		t.Error("the gate gets a tunnel")
+		return nil, nil
+	}
+	if _, err := c.letIn(proof, self4, nil); !errors.Is(err, errOperationGone) {
+		t.Errorf("got %v", err)
+	}
+	if left := w.server.usesLeft()[0].Left; left != 1 {
+		t.Errorf("%d uses left", left)
 	}
 }
