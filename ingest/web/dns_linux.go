@@ -94,7 +94,7 @@ func NewDNS(c DNSConfig) (*DNS, error) {
 		},
 		connections: newConnections(c.Connections),
 	}
-	d.responder.receiver.init(c.Exchanges)
+	d.responder.receiver.init(c.Exchanges, assembliesDNS)
 	for _, s := range c.Sockets {
 		for range c.Readers {
 			b, err := newBatch(s)

@@ -83,7 +83,7 @@ func NewHTTP(c HTTPConfig) (*HTTP, error) {
 		return nil, err
 	}
 	h := &HTTP{config: c, challenges: newBudget(c.Challenges)}
-	h.receiver.init(c.Exchanges)
+	h.receiver.init(c.Exchanges, assembliesHTTP)
 	h.receiver.shares = newShares(sourceChallenges)
 	return h, nil
 }

@@ -21,8 +21,13 @@ type Exchanges interface {
 	Response(m *carrier.Message, now time.Time)
 }
 
-// assemblies is how many messages of which not all parts have arrived are kept.
-const assemblies = 1024
+// How many messages of which not all parts have arrived are kept. Over DNS, anyone can
+// send parts at a high rate, and a resolver passes on those of one message with a pause:
+// a flood of 100,000 parts a second needs some 100 ms to displace a message.
+const (
+	assembliesHTTP = 1 << 10
+	assembliesDNS  = 1 << 14 // 5 MiB
+)
 
 // receiver puts together the parts of messages, and hands whole ones to Exchanges. It
 // is safe for concurrent use.
@@ -34,7 +39,7 @@ type receiver struct {
 	assembler *carrier.Assembler // guarded by mu
 }
 
-func (r *receiver) init(e Exchanges) {
+func (r *receiver) init(e Exchanges, assemblies int) {
 	r.exchanges, r.assembler = e, carrier.NewAssembler(assemblies)
 }
 

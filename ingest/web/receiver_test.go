@@ -42,7 +42,7 @@ func TestKindsAndAddresses(t *testing.T) {
 	} {
 		var e recorder
 		var r receiver
-		r.init(&e)
+		r.init(&e, assembliesHTTP)
 		_, challenge := r.take(nil, message(t, test.kind, 5, []byte("a")), test.from, start)
 		taken := len(e.clients) == 1
 		if taken != test.taken || challenge != test.challenge || taken && e.clients[0] != test.client {
