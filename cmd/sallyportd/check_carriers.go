@@ -48,25 +48,59 @@ func checkCarriers(ctx context.Context, cfg *config.Config, resolver zoneResolve
 		if len(chain) > 0 {
 			found = append(found, checkCarrierCertificate(h, file, chain[0])...)
 		}
-		if at := h.Address(); !h.TLS() && len(h.Proxies.Trusted) == 0 && !at.IsLoopback() {
-			found = append(found, warn("carrier-without-tls", "set tls_cert and tls_key; or listen on the loopback, behind a server that does TLS, with trusted_proxies",
-				"exchanges over HTTP at %s are not encrypted: a network on the way can read the IDs of operations", h.Listen))
-		}
+		found = append(found, checkCarrierProxy(h)...)
 	}
 	own := hostAddresses()
-	if len(cfg.HTTP()) > 0 && slices.ContainsFunc(cfg.Operations, func(o config.Operation) bool {
-		return !o.RandomPort && !cfg.Service(o.Service).Proves
-	}) {
-		if v4, v6 := cfg.ReachedAt(own); !v4.IsValid() && !v6.IsValid() {
-			found = append(found, warn("carrier-address-unknown", "set public_address in [challenge]",
-				"the address by which clients reach this host is not known, since it has several, or none: no exchange over HTTP opens a service for an address"))
-		}
-	}
+	found = append(found, checkReached(cfg, own)...)
 	if d := cfg.DNS(); d != nil {
 		own = append(own, cfg.PublicAddresses()...)
 		found = append(found, checkZone(ctx, d.Zone.Name, d.Zone.Servers, own, resolver)...)
 	}
 	return found
+}
+
+// checkCarrierProxy warns about a listener that strangers, or the server before it, do not
+// reach as its other keys expect.
+func checkCarrierProxy(h *config.HTTP) (found []finding) {
+	at, local := h.Address(), h.Address().IsLoopback()
+	if h.Unproved != 0 && !local && !at.IsPrivate() {
+		found = append(found, warn("unproved-exposed", "listen on the loopback; or, without a web server before this one, replace unproved by root or upstream",
+			"[[challenge.http]] at %s answers strangers with the status %d, which shows that it is no site", h.Listen, h.Unproved))
+	}
+	switch {
+	case len(h.Proxies.Trusted) > 0:
+	case !h.TLS() && !local:
+		found = append(found, warn("carrier-without-tls", "set tls_cert and tls_key; or listen on the loopback, behind a server that does TLS, with trusted_proxies",
+			"exchanges over HTTP at %s are not encrypted: a network on the way can read the IDs of operations", h.Listen))
+	case !h.TLS() || h.Unproved != 0:
+		found = append(found, warn("carrier-proxy-not-trusted", "name the address of that server in trusted_proxies",
+			"[[challenge.http]] at %s takes the address of the web server before it for the address of every client", h.Listen))
+	}
+	return found
+}
+
+// checkReached warns if the server does not know by which address clients reach this
+// host, which has the addresses own.
+func checkReached(cfg *config.Config, own []netip.Addr) []finding {
+	forAddress := func(o config.Operation) bool { return !o.RandomPort && !cfg.Service(o.Service).Proves }
+	if len(cfg.HTTP()) == 0 || !slices.ContainsFunc(cfg.Operations, forAddress) {
+		return nil
+	}
+	const code, todo = "carrier-address-unknown", "set public_address in [challenge]"
+	v4, v6 := cfg.ReachedAt(own)
+	has4, has6 := cfg.Listen.Families()
+	several := func(is func(netip.Addr) bool) bool {
+		return slices.ContainsFunc(own, func(a netip.Addr) bool { return is(a.Unmap()) && a.IsGlobalUnicast() })
+	}
+	switch {
+	case !v4.IsValid() && !v6.IsValid():
+		return []finding{warn(code, todo, "the address by which clients reach this host is not known, since it has several, or none: no exchange over HTTP opens a service for an address")}
+	case has4 && !v4.IsValid() && several(netip.Addr.Is4):
+		return []finding{warn(code, todo, "the IPv4 address by which clients reach this host is not known, since it has several: no exchange over HTTP opens a service for an IPv4 address")}
+	case has6 && !v6.IsValid() && several(netip.Addr.Is6):
+		return []finding{warn(code, todo, "the IPv6 address by which clients reach this host is not known, since it has several: no exchange over HTTP opens a service for an IPv6 address")}
+	}
+	return nil
 }
 
 // checkCarrierCertificate warns about a certificate that is not for the host.

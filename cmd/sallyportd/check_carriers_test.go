@@ -180,13 +180,52 @@ func TestCheckCarriers(t *testing.T) {
 		{"", year, plain("trusted_proxies = [\"10.0.0.1/32\"]\n"), ""},
 		{"", year, func(text string) string {
 			return strings.Replace(plain("")(text), ":443", "127.0.0.1:8081", 1)
+		}, "carrier-proxy-not-trusted "},
+		{"", year, func(text string) string {
+			return strings.Replace(plain("trusted_proxies = [\"127.0.0.1/32\"]\nunproved = 421\n")(text), ":443", "127.0.0.1:8081", 1)
 		}, ""},
+		{"", year, plain("trusted_proxies = [\"10.0.0.1/32\"]\nunproved = 421\n"), "unproved-exposed "},
+		{"www.example.org", year, func(text string) string {
+			return strings.Replace(text, "host =", "unproved = 421\nhost =", 1)
+		}, "unproved-exposed carrier-proxy-not-trusted "},
 		{"www.example.org", year, func(text string) string {
 			return strings.Replace(text, "[challenge]", "[challenge.dns]\nlisten = \":53\"\nzone = \"k.example.org\"\nservers = [\"ns1.example.org\"]\n[challenge]", 1)
 		}, "zone-not-delegated "},
 	} {
 		if got := codes(carrierConfig(t, row.name, row.until, row.change)); got != row.want {
 			t.Errorf("%s until %s: got %q, want %q", row.name, row.until, got, row.want)
+		}
+	}
+}
+
+// TestCheckReached: "check" finds a family in which the host has several addresses, and
+// the configuration names none of them.
+func TestCheckReached(t *testing.T) {
+	const unknown = "no exchange over HTTP opens a service for an "
+	without := func(text string) string {
+		return strings.Replace(text, "public_address = [\"192.0.2.1\"]\n", "", 1)
+	}
+	for _, row := range []struct {
+		own, want string
+		change    func(string) string
+	}{
+		{"192.0.2.1 2001:db8::1 127.0.0.1 ::1 fe80::1", "", without},
+		{"192.0.2.1 172.17.0.1 2001:db8::1", unknown + "IPv4 address", without},
+		{"192.0.2.1 2001:db8::1 2001:db8::2", unknown + "IPv6 address", without},
+		{"192.0.2.1 127.0.0.1 127.0.0.2", "", without},
+		{"192.0.2.1 172.17.0.1", unknown + "address", without},
+		{"192.0.2.1 172.17.0.1 2001:db8::1", "", nil},
+		{"192.0.2.1 172.17.0.1 2001:db8::1", "", func(text string) string {
+			return strings.Replace(without(text), "service = \"web\"", "service = \"web\"\nport = \"random\"", 1)
+		}},
+	} {
+		var own []netip.Addr
+		for _, text := range strings.Fields(row.own) {
+			own = append(own, netip.MustParseAddr(text))
+		}
+		found := checkReached(carrierConfig(t, "www.example.org", time.Now().Add(time.Hour), row.change), own)
+		if row.want == "" && len(found) > 0 || row.want != "" && (len(found) != 1 || !strings.HasSuffix(found[0].Text, row.want)) {
+			t.Errorf("%s: got %+v, want %q", row.own, found, row.want)
 		}
 	}
 }
