@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -46,8 +47,13 @@ open nothing. With another host key, each of these profiles must be made again.`
 			if asJSON {
 				return env.Out().JSON(hostKeyResult{Public: key.Public().String(), File: args[0]})
 			}
+			// In the configuration, a path is relative to the directory of that file.
+			path, err := filepath.Abs(args[0])
+			if err != nil {
+				return err
+			}
 			return env.Out().Printf("Made %s. Its public key:\n  %s\n\nNext, add this line to [challenge], and restart or reload the server:\n  host_key_file = %q\n",
-				args[0], key, args[0])
+				args[0], key, path)
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)

@@ -88,13 +88,20 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 			} else {
 				from = filepath.Base(out)
 			}
-			what := ""
+			what, secretless := "", false
 			for _, o := range cfg.Operations {
+				if o.ID == args[0] && o.Signed {
+					secretless = cfg.Challenge.Plan.Hop == 0 // its key is derived from the port secret
+				}
 				if o.ID == args[0] && o.UntilClosed {
 					what = fmt.Sprintf("The operation opens service %s until it is closed%s.\n", o.Service, closedBy(cfg, o))
 				}
 			}
-			err = env.Err().Printf("%s%s  sallyport profile add %s NAME\n  sallyport %s NAME\n", what, transferProfile, from, tryCommand(bind))
+			transfer := transferProfile
+			if secretless {
+				transfer = transferSigned
+			}
+			err = env.Err().Printf("%s%s  sallyport profile add %s NAME\n  sallyport %s NAME\n", what, transfer, from, tryCommand(bind))
 			return errors.Join(err, printNote(env, m.addresses.note))
 		},
 	}

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -66,6 +68,9 @@ which the longer messages have room.`,
 		Example: "  sallyportd operation add ssh-alice --service ssh --client k7Qx\n  sallyportd operation profile ssh-alice --out ssh-alice.toml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if o.uses == 0 && c.Flags().Changed("uses") {
+				return cli.Misuse(errors.New("--uses: expected a number from 1 on, got 0; without the flag there is no limit"))
+			}
 			o.id = args[0]
 			return o.add(c.Context(), env, path, asJSON)
 		},
@@ -199,15 +204,25 @@ func (o newOperation) countFromZero(ctx context.Context, path string) bool {
 // checkKeys returns an error if the file with public keys has none. It makes the path
 // absolute: in the configuration, a path is relative to the directory of that file.
 func (o *newOperation) checkKeys(cfg *config.Config) (err error) {
-	if o.keysFile == "" {
+	switch {
+	case o.keysFile != "" && len(o.keys) > 0:
+		return cli.WithHint(errors.New("expected one of --keys-file and --key"), "write all keys into the file, or give each with --key")
+	case slices.ContainsFunc(o.keys, func(k string) bool { return !strings.Contains(strings.TrimSpace(k), " ") }):
+		return cli.WithHint(errors.New("--key: expected a public key as in authorized_keys, such as \"ssh-ed25519 AAAA…\""), "a file with public keys: --keys-file")
+	case o.keysFile == "":
 		return nil
 	}
 	if o.keysFile, err = filepath.Abs(o.keysFile); err != nil {
 		return err
 	}
 	keys, err := cfg.PublicKeysIn(o.keysFile)
-	if err == nil && len(keys) == 0 {
+	switch {
+	case err == nil && len(keys) == 0:
 		err = fmt.Errorf("%s: expected a public key, got none", o.keysFile)
+	case err != nil && !strings.HasSuffix(o.keysFile, ".pub"):
+		if _, noFile := os.Stat(o.keysFile + ".pub"); noFile == nil {
+			err = cli.WithHint(err, "the public half is in "+o.keysFile+".pub")
+		}
 	}
 	return err
 }

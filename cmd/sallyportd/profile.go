@@ -129,8 +129,13 @@ func printNote(env cli.Env, note string) error {
 	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, note)
 }
 
-// transferProfile is what to do with a printed profile; the commands for the device follow.
-const transferProfile = "The profile contains secrets: transfer it over a secure channel. On the device, install sallyport, and run:\n"
+// The texts before the commands for the device, which a printed profile needs. A profile for
+// public keys has no secret.
+const (
+	onTheDevice     = "On the device, install sallyport, and run:\n"
+	transferProfile = "The profile contains secrets: transfer it over a secure channel. " + onTheDevice
+	transferSigned  = "The profile contains no secret, but the server's host key: transfer it so that no attacker can change it. " + onTheDevice
+)
 
 // onDevice returns the commands for the device.
 func (o *profileOutput) onDevice() string {
