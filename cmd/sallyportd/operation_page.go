@@ -131,9 +131,9 @@ func (f pageFlags) print(env cli.Env, cfg *config.Config, plan page.Plan, r page
 func (f pageFlags) listener(cfg *config.Config) (h *config.HTTP, url string, err error) {
 	all := cfg.HTTP()
 	for i := range all {
-		if !f.serve || all[i].Pages != "" {
-			h = &all[i]
-			break
+		l := &all[i]
+		if (!f.serve || l.Pages != "") && (h == nil || h.URL() == "" && l.URL() != "") {
+			h = l
 		}
 	}
 	if f.serve && h == nil {
@@ -145,13 +145,15 @@ func (f pageFlags) listener(cfg *config.Config) (h *config.HTTP, url string, err
 	}
 	switch {
 	case url != "":
-		url, err = page.Origin(url)
+		if url, err = page.Origin(url); err != nil && f.url != "" {
+			err = fmt.Errorf("--https: %w", err)
+		}
 	case h == nil:
 		err = cli.WithHint(fmt.Errorf("%s has no [[challenge.http]]: the server receives no exchanges over HTTPS", cfg.Path),
 			"add the table; or give --https URL, if another server passes them on to it")
 	default:
 		err = cli.WithHint(fmt.Errorf("the page needs HTTPS, but [[challenge.http]] at %s has no certificate", h.Listen),
-			"give --https URL, the one of the server before it that does TLS")
+			"if a server before it does TLS, name its address in trusted_proxies; or give --https URL")
 	}
 	return h, url, err
 }

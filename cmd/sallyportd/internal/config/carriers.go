@@ -77,7 +77,7 @@ func (c *Config) HTTP() []HTTP {
 // or a trusted proxy, which does TLS at port 443. nil: there is none.
 func (c *Config) publicHTTP() *HTTP {
 	for i := range c.HTTP() {
-		if h := &c.HTTP()[i]; h.TLS() || len(h.Proxies.Trusted) > 0 {
+		if h := &c.HTTP()[i]; h.URL() != "" {
 			return h
 		}
 	}
@@ -86,14 +86,10 @@ func (c *Config) publicHTTP() *HTTP {
 
 // URL returns the URL at which clients reach publicHTTP; empty: there is none.
 func (c *Config) URL() string {
-	switch h := c.publicHTTP(); {
-	case h == nil:
-		return ""
-	case h.TLS() && h.Port() != 443:
-		return "https://" + net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port())))
-	default:
-		return "https://" + urlHost(h.Host)
+	if h := c.publicHTTP(); h != nil {
+		return h.URL()
 	}
+	return ""
 }
 
 // Tunnel reports whether connections to services can go through the URL.

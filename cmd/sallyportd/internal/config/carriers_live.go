@@ -4,9 +4,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 
 	"sallyport/cmd/sallyportd/internal/page"
 	carriers "sallyport/ingest/web"
@@ -52,15 +54,16 @@ func (h *HTTP) Certificate() (file string, chain []*x509.Certificate) {
 	return web{cert: h.cert, key: h.key}.certificate()
 }
 
-// URL returns the URL of the listener; empty: TLS is that of a server before this one.
+// URL returns the URL at which clients reach the listener; empty: it has neither TLS nor a
+// trusted proxy, which does TLS at port 443.
 func (h *HTTP) URL() string {
 	switch {
-	case !h.TLS():
+	case !h.TLS() && len(h.Proxies.Trusted) == 0:
 		return ""
-	case h.Port() == 443:
-		return "https://" + h.Host
+	case h.TLS() && h.Port() != 443:
+		return "https://" + net.JoinHostPort(h.Host, strconv.Itoa(int(h.Port())))
 	}
-	return fmt.Sprintf("https://%s:%d", h.Host, h.Port())
+	return "https://" + urlHost(h.Host)
 }
 
 // Describe describes the listener in a line.
