@@ -33,7 +33,7 @@ func (c Challenge) prepareKey(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		return &SigningError{err}
+		return &SigningError{&keyError{err}}
 	}
 	return nil
 }
@@ -64,9 +64,9 @@ func (c Challenge) sign(ctx context.Context, a *exchange.Answer) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		return &SigningError{err}
+		return &SigningError{&keyError{err}}
 	case len(response) != c.Operation.ResponseSize():
-		return &SigningError{fmt.Errorf("expected a response of %d bytes, got %d bytes", c.Operation.ResponseSize(), len(response))}
+		return &SigningError{&keyError{fmt.Errorf("expected a response of %d bytes, got %d bytes", c.Operation.ResponseSize(), len(response))}}
 	}
 	a.Response = response
 	return nil

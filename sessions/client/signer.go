@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 
 	"sallyport/verify/schedule"
@@ -43,7 +44,20 @@ func (s SecretSigner) Sign(_ context.Context, messages ...[]byte) ([]MAC, error)
 // have signed.
 type SigningError struct{ err error }
 
-func (e *SigningError) Error() string { return fmt.Sprintf("sign with the client's secret: %v", e.err) }
+func (e *SigningError) Error() string { return fmt.Sprintf("sign with the client's %s: %v", e.by(), e.err) }
+
+// by names the secret, or the private key of an operation with public keys.
+func (e *SigningError) by() string {
+	if errors.As(e.err, new(*keyError)) {
+		return "private key"
+	}
+	return "secret"
+}
+
+// keyError is the error of a KeySigner.
+type keyError struct{ error }
+
+func (e *keyError) Unwrap() error { return e.error }
 
 func (e *SigningError) Unwrap() error { return e.err }
 

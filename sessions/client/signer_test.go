@@ -99,3 +99,16 @@ func TestLateSigner(t *testing.T) {
 		}
 	})
 }
+
+// TestSigningError: the text names the secret or the private key.
+func TestSigningError(t *testing.T) {
+	refused := errors.New("refused")
+	for want, err := range map[string]error{
+		"sign with the client's secret: refused":      &SigningError{refused},
+		"sign with the client's private key: refused": &SigningError{&keyError{refused}},
+	} {
+		if err.Error() != want || !errors.Is(err, refused) {
+			t.Errorf("got %q, want %q", err, want)
+		}
+	}
+}

@@ -57,6 +57,9 @@ func (s *fileSigner) Prepare(ctx context.Context) error {
 }
 
 func (s *fileSigner) read(ctx context.Context, path string) (ed25519.PrivateKey, error) {
+	if private, public := strings.CutSuffix(path, ".pub"); public {
+		return nil, hint.With(errors.New("expected the file of a private key, got that of a public one"), "set key = \""+private+"\" in the profile")
+	}
 	f, err := secretfile.Rules{}.Open(path)
 	if err != nil {
 		return nil, err

@@ -153,12 +153,13 @@ func TestFileRefuses(t *testing.T) {
 		keys []exchange.PublicKey
 		ask  Ask
 	}{
-		"is none of public_keys in the profile":         {"mallory", alice, nil},
-		"expected an Ed25519 private key, got one":      {"ecdsa", alice, nil},
-		"expected an Ed25519 private key in the format": {"nonsense", alice, nil},
-		"no such file":     {"missing", alice, nil},
-		"wrong passphrase": {"locked", locked, saying("wrong")},
-		"no terminal":      {"locked", locked, cancelled},
+		"is none of public_keys in the profile":                 {"mallory", alice, nil},
+		"expected an Ed25519 private key, got one":              {"ecdsa", alice, nil},
+		"expected an Ed25519 private key in the format":         {"nonsense", alice, nil},
+		"got that of a public one":                              {"alice.pub", alice, nil},
+		"no such file":                                          {"missing", alice, nil},
+		"wrong passphrase":                                      {"locked", locked, saying("wrong")},
+		"no terminal":                                           {"locked", locked, cancelled},
 		"has a passphrase, which this command does not ask for": {"locked", locked, nil},
 	} {
 		s := For(client.Challenge{KeyFile: o.path(c.name), PublicKeys: c.keys}, c.ask)
