@@ -167,7 +167,11 @@ func (e effective) print(env cli.Env) error {
 			capture += fmt.Sprintf(", at one of %d bases each minute", e.Challenge.Hop)
 		}
 		if e.Challenge.Capture == "none" {
-			add("challenge", "no packets: exchanges only travel over HTTP and DNS")
+			masked := ""
+			if e.Challenge.Hop != 0 {
+				masked = "; each minute has a mask of requests"
+			}
+			add("challenge", "no packets: exchanges only travel over HTTP and DNS%s", masked)
 		} else {
 			add("challenge", "requests and responses to %s ports %s, %s", strings.ToUpper(e.Challenge.Transport), e.Challenge.Ports, capture)
 		}

@@ -169,16 +169,17 @@ func noOperation(cfg *config.Config, id string) error {
 	return fmt.Errorf("there is no operation %q in %s; expected %s", id, cfg.Path, strings.Join(known, ", "))
 }
 
-// setPackets sets how a profile's requests travel as empty packets, if they do.
+// setPackets sets how a profile's requests travel as empty packets, if they do, and how they
+// age.
 func setPackets(p *profilefile.Operation, cfg *config.Config) {
 	c := cfg.Challenge
+	if c.Plan.Hop != 0 {
+		p.Hop, p.HopKey = c.Plan.Hop, schedule.HopKeyOf(cfg.PortSecret.Current)
+	}
 	if c.CarriersOnly {
 		return
 	}
 	p.Request, p.Response, p.SharedPorts = c.Plan.Request, c.Plan.Response, c.Plan.Shared
-	if c.Plan.Hop != 0 {
-		p.Hop, p.HopKey = c.Plan.Hop, schedule.HopKeyOf(cfg.PortSecret.Current)
-	}
 	if a := c.Answers; a != nil {
 		p.AnswerPort = a.Port
 	}

@@ -199,13 +199,13 @@ func (r *raw) challenge(f *tomlfile.File, c *Config) (err error) {
 }
 
 // withoutPackets checks the keys of a server with carriers only. No packet arrives, so
-// its operations need no ports.
+// its operations need no ports. With hop, the requests have masks.
 func (in *rawChallenge) withoutPackets(f *tomlfile.File, ch *Challenge) error {
 	if len(ch.HTTP) == 0 && ch.DNS == nil {
 		return hint.With(f.Errorf("challenge.capture", "got \"none\", with which no exchange could arrive"),
 			"add a [[challenge.http]] or [challenge.dns] table, or set another capture")
 	}
-	for _, key := range []string{"ports", "shared_ports", "hop", "transport", "answer_port", "answer_look", "request", "response"} {
+	for _, key := range []string{"ports", "shared_ports", "transport", "answer_port", "answer_look", "request", "response"} {
 		if f.Has("challenge." + key) {
 			return f.Errorf("challenge."+key, "got it with capture = \"none\", which has no packets: remove the key")
 		}
