@@ -120,7 +120,8 @@ func Protocol(list []Operation, host *exchange.HostKey) ([]*exchange.Operation, 
 
 func (r *raw) operations(f *tomlfile.File, c *Config) error {
 	if len(r.Operation) == 0 {
-		return f.Errorf("operation", "got none")
+		return hint.With(f.Errorf("operation", "got none"),
+			"leave out [challenge] and its tables, and make an operation: sallyportd operation add ID; then add the tables")
 	}
 	if len(r.Operation) > maxOperations {
 		return f.Errorf("operation", "got %d", len(r.Operation))
