@@ -1,6 +1,12 @@
 package carriers
 
-import "fmt"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+)
 
 // Cause is why a message drew no challenge.
 type Cause uint8
@@ -35,8 +41,10 @@ type Fault struct {
 
 func (f *Fault) Error() string {
 	switch {
+	case f.Cause == TimedOut && errors.Is(f.Err, context.DeadlineExceeded):
+		return f.By + " did not answer in time"
 	case f.Err != nil:
-		return f.Err.Error()
+		return Line(f.Err)
 	case f.Status != 0:
 		return fmt.Sprintf("%s answered with the status %d, and no challenge", f.By, f.Status)
 	}
@@ -44,3 +52,22 @@ func (f *Fault) Error() string {
 }
 
 func (f *Fault) Unwrap() error { return f.Err }
+
+// maxLine is the maximum length of what Line returns, in characters.
+const maxLine = 240
+
+// Line returns the text of an error that may repeat what any host has sent, such as the
+// names of a certificate: on one line of printable characters, so that it cannot pass for
+// other lines of the program.
+func Line(err error) string {
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, err.Error())
+	if all := []rune(text); len(all) > maxLine {
+		return string(all[:maxLine]) + " …"
+	}
+	return text
+}

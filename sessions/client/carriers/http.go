@@ -47,9 +47,11 @@ type HTTP struct {
 func ParseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	switch {
+	case strings.Contains(s, "@"): // the error does not repeat a password
+		return nil, errors.New("expected a URL of a host, a port and a path at most, got one with an @, as for a user")
 	case err != nil:
 		return nil, fmt.Errorf("expected a URL such as https://www.example.org, got %q", s)
-	case u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || u.ForceQuery:
+	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" || u.ForceQuery:
 		return nil, fmt.Errorf("expected a URL of a host, a port and a path at most, got %q", s)
 	case !isHost(u.Hostname()):
 		return nil, fmt.Errorf("expected the host's name in ASCII, or its address, got %q", s)

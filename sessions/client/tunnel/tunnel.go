@@ -40,7 +40,7 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string {
 	if e.Status == 0 {
-		return fmt.Sprintf("%s opened no tunnel: %v", e.URL, e.err)
+		return fmt.Sprintf("%s opened no tunnel: %s", e.URL, carriers.Line(e.err))
 	}
 	return fmt.Sprintf("%s opened no tunnel: expected the status 101, got %d", e.URL, e.Status)
 }
