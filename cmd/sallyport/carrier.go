@@ -61,14 +61,15 @@ func (o *knockOptions) exchangeConfig(
 }
 
 // elseExchange returns the exchange for a network that drops the knocks; nil: the profile
-// has neither HTTPS nor DNS, or the flags exclude them.
+// has neither HTTPS nor DNS that can open the service, or the flags exclude them.
 func (o *knockOptions) elseExchange(ctx context.Context, env cli.Env, p client.Profile, prove bool) (*client.ExchangeConfig, error) {
 	if p.Challenge == nil || p.Challenge.HTTPS == "" && p.Challenge.DNS == "" || o.carrierOf() != client.CarrierAuto || o.protocol != "" {
 		return nil, nil
 	}
 	cfg, err := o.exchangeConfig(ctx, env, p, prove, nil)
-	if cfg.Challenge.Bind == client.BindISN {
-		return nil, err
+	var unsuitable *client.CarrierError // for this service; the knocks can still open it
+	if cfg.Challenge.Bind == client.BindISN || errors.As(err, &unsuitable) {
+		return nil, nil
 	}
 	return &cfg, err
 }

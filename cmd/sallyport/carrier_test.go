@@ -1,0 +1,35 @@
+package main
+
+import (
+	"testing"
+
+	"sallyport/cmd/internal/cli"
+	"sallyport/sessions/client"
+	"sallyport/verify/challenge/exchange"
+)
+
+// TestElseExchange: a carrier that cannot open what the knocks open is no reason to refuse
+// them.
+func TestElseExchange(t *testing.T) {
+	o, err := exchange.DescribeOperation("web-alice", exchange.Mutual, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	for name, c := range map[string]struct {
+		profile client.Profile
+		keep    bool
+		want    bool
+	}{
+		"an address by HTTPS":   {client.Profile{Challenge: &client.Challenge{Operation: o, HTTPS: "https://www.example.org", Service: ":22"}}, true, true},
+		"an address by DNS":     {client.Profile{Challenge: &client.Challenge{Operation: o, DNS: "k.example.org", Service: ":22"}}, false, false},
+		"a number, by HTTPS":    {client.Profile{Service: ":22", Bind: client.BindISN, Challenge: &client.Challenge{Operation: o, HTTPS: "https://www.example.org"}}, true, false},
+		"no carrier of the web": {client.Profile{Challenge: &client.Challenge{Operation: o, Service: ":22"}}, false, false},
+	} {
+		options := knockOptions{carrier: carrierAuto}
+		got, err := options.elseExchange(t.Context(), cli.Env{}, c.profile, c.keep)
+		if err != nil || (got != nil) != c.want {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
