@@ -313,8 +313,13 @@ func TestCarriedHop(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	r.mask, cfg.Attempts = nil, 1
-	if _, err := Exchange(t.Context(), cfg); ReasonOf(err) != ReasonNoChallenge {
+	_, err := Exchange(t.Context(), cfg)
+	if ReasonOf(err) != ReasonNoChallenge {
 		t.Errorf("a request that is not masked: %v", err)
+	}
+	var offline *OfflineError
+	if errors.As(err, &offline) && ClockState() != ClockSynchronised && !strings.Contains(offline.Hint(), "clock") {
+		t.Errorf("hint %s", offline.Hint())
 	}
 }
 
