@@ -50,6 +50,7 @@ func (c *choice) run(ctx context.Context) (Result, error) {
 		c.report(Changing{To: w.by, Remembered: true})
 	}
 	var failed []*OfflineError
+	var unresolved error // the first way's, while all have failed so
 	for i, w := range c.ways {
 		if i > 0 {
 			c.report(Changing{To: w.by, Err: failed[i-1]})
@@ -62,13 +63,24 @@ func (c *choice) run(ctx context.Context) (Result, error) {
 			return result, nil
 		}
 		var offline *OfflineError
-		if !errors.As(err, &offline) || ctx.Err() != nil {
+		switch known := errors.As(err, &offline); {
+		case ctx.Err() != nil || !known && ReasonOf(err) == "":
 			return result, err
+		case known:
+			unresolved = nil
+		default: // no address of the server, which another way may not need
+			if i == 0 {
+				unresolved = err
+			}
+			offline = &OfflineError{Server: c.server, Reason: ReasonOf(err), Certain: []string{err.Error()}, err: err}
 		}
 		failed = append(failed, offline)
 		if offline.final() && !(c.tunnel && w.by != CarrierHTTPS) {
 			break
 		}
+	}
+	if unresolved != nil {
+		return Result{}, unresolved
 	}
 	return Result{}, c.offline(failed)
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -132,6 +133,47 @@ func TestKnockFallsToHTTPS(t *testing.T) {
 		}
 		r.opened[0].Close()
 		clear(r.waiting)
+	}
+}
+
+// TestServerWithoutAddress: this computer cannot resolve the name of the server. Neither the
+// packets, which come first, nor that keeps it out of a tunnel.
+func TestServerWithoutAddress(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	o := newOperation(t, exchange.Mutual, false)
+	r := newResponders(t, o, carrier.HTTP, "127.0.0.1")
+	cfg := carriedConfig(o, r.serve(alone))
+	cfg.Challenge.Request, cfg.Challenge.Response, cfg.Challenge.Tunnel = narrow, above, true
+	cfg.Server, cfg.Keep = "gate.invalid", true
+	there, here := net.Pipe()
+	defer there.Close()
+	tunnel := &testTunnel{stream: pipeStream{here}}
+	cfg.Tunnel = tunnel
+	got, err := Exchange(t.Context(), cfg)
+	if err != nil || got.Tunnel != tunnel.stream || len(r.proofs) != 1 {
+		t.Fatalf("%+v, %v, %d proofs", got, err, len(r.proofs))
+	}
+	tunnel.way.Close()
+
+	// Without the tunnel, the client must know where the service is.
+	cfg.Challenge.Tunnel = false
+	var resolving *ResolveError
+	if _, err := Exchange(t.Context(), cfg); !errors.As(err, &resolving) || resolving.Host != cfg.Server {
+		t.Errorf("without a tunnel: %v", err)
+	}
+	cfg.Challenge.Tunnel, tunnel.err, cfg.Attempts = true, errors.New("no tunnel here"), 1
+	var offline *OfflineError
+	_, err = Exchange(t.Context(), cfg)
+	if !errors.As(err, &offline) {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"no tunnel here", cfg.Server} {
+		if !strings.Contains(offline.Hint(), want) {
+			t.Errorf("both fail, without %q: %s", want, offline.Hint())
+		}
 	}
 }
 

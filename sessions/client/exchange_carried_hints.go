@@ -25,6 +25,7 @@ func (e *exchangeFindings) diagnoseFault(d *diagnosis, cfg ExchangeConfig) {
 		d.reason = ReasonNoChallenge
 		d.conclude("the server does not have operation %q; or the zone %s is not delegated to it; or it has sent too many challenges", id, cfg.Challenge.DNS)
 		d.conclude("the resolver of this network drops queries of this kind, or answers in the server's place")
+		cfg.explainClock(d)
 	case carriers.Rewritten:
 		d.reason = ReasonRewritten
 		d.conclude("this network answers in the server's place, as networks do before a login, or that rewrite answers for names that do not exist")
@@ -74,6 +75,7 @@ func (e *exchangeFindings) diagnoseOther(d *diagnosis, cfg ExchangeConfig) {
 	d.reason = ReasonNoChallenge
 	d.conclude("the server does not have operation %q, or does not run behind %s; or it has sent too many challenges", id, cfg.Challenge.HTTPS)
 	d.conclude("this network, or a cache in front of the site, answers in the server's place")
+	cfg.explainClock(d)
 }
 
 // diagnoseCertificate explains a certificate that is not valid.

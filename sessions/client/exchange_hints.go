@@ -82,6 +82,11 @@ func (e *exchangeFindings) diagnoseUnchallenged(d *diagnosis, cfg ExchangeConfig
 	d.conclude("the server does not have operation %q, does not allow it from this address, uses other encodings or ports, or does not run", id)
 	d.conclude("a firewall blocks %s", cfg.Challenge.blocked())
 	d.conclude("packets of every attempt were lost on the way")
+	cfg.explainClock(d)
+}
+
+// explainClock explains what the clock has to do with a request without a challenge.
+func (cfg ExchangeConfig) explainClock(d *diagnosis) {
 	if cfg.Challenge.Hop != 0 {
 		clockFacts{state: ClockState(), now: cfg.Now()}.explain(d)
 	}

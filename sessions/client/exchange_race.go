@@ -26,10 +26,15 @@ func newExchanging(ctx context.Context, cfg ExchangeConfig, by Carrier, service 
 	p := Profile{Server: cfg.Server, Addresses: cfg.Addresses, Service: service}
 	none := func() []netip.Addr { return nil }
 	targets, err := resolve(ctx, p, cfg.Family, none)
+	x := &exchanging{cfg: cfg, by: by}
+	if err != nil && cfg.tunnels(by) && ctx.Err() == nil {
+		// Only the web server must be reached, perhaps through a proxy that resolves its name.
+		x.targets = []target{{knock: netip.IPv6Unspecified()}}
+		return x, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	x := &exchanging{cfg: cfg, by: by}
 	if x.targets, err = x.reachable(targets); err != nil {
 		return nil, err
 	}
