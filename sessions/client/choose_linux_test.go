@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -198,5 +199,20 @@ func TestParseCarriers(t *testing.T) {
 	}
 	if all := f.read(); len(all) != maxCarrierLines || all[0].at != 3*maxCarrierLines-1 {
 		t.Errorf("%d lines, the first %+v", len(all), all[0])
+	}
+}
+
+// TestTunnelIsAdvised: a client that is not let in itself, but has a tunnel, is told so.
+func TestTunnelIsAdvised(t *testing.T) {
+	t.Parallel()
+	cfg := ExchangeConfig{Challenge: Challenge{Operation: newOperation(t, exchange.Mutual, false)}}
+	for _, tunnel := range []bool{false, true} {
+		cfg.Challenge.Tunnel = tunnel
+		e := exchangeFindings{challenged: 1, at: netip.MustParseAddrPort("192.0.2.1:22"), public: netip.MustParseAddr("198.51.100.1")}
+		d := e.diagnose(cfg, CarrierHTTPS, false)
+		hints := strings.Join(d.hints(), "\n")
+		if strings.Contains(hints, "--carrier https") != tunnel || strings.Contains(hints, "ask the administrator") == tunnel {
+			t.Errorf("tunnel %t: %s", tunnel, hints)
+		}
 	}
 }

@@ -96,20 +96,24 @@ func (e *exchangeFindings) diagnoseCertificate(d *diagnosis, f *carriers.Fault) 
 }
 
 // diagnoseCarried explains that the service did not open after an exchange by HTTP or DNS.
-func (e *exchangeFindings) diagnoseCarried(d *diagnosis) {
+func (e *exchangeFindings) diagnoseCarried(d *diagnosis, cfg ExchangeConfig) {
 	if e.fault != nil {
 		d.see("%s", e.fault)
 	}
 	if e.tunnel != nil {
 		d.see("the web server did not open the tunnel: %v", e.tunnel)
 	}
+	proxied, blocked := "only bind = \"connection\" or a tunnel helps; ask the administrator", "a tunnel through the web server helps; ask the administrator"
+	if cfg.Challenge.Tunnel {
+		proxied = "connect, run and forward with --carrier https get in, through the web server"
+		blocked = proxied
+	}
 	if e.public.IsValid() {
 		d.see("the server has seen this computer as %s", e.public)
-		d.conclude("the requests go through a proxy, which the server has let in in this computer's place: " +
-			"then only bind = \"connection\" or a tunnel helps; ask the administrator")
+		d.conclude("the requests go through a proxy, which the server has let in in this computer's place: then %s", proxied)
 	}
 	if e.at.IsValid() {
-		d.conclude("this network does not let connections to port %d out: a tunnel through the web server helps; ask the administrator", e.at.Port())
+		d.conclude("this network does not let connections to port %d out: %s", e.at.Port(), blocked)
 	}
 	d.conclude("the response was lost, or the secret differs from the server's")
 	d.conclude("the program behind the service does not run")

@@ -110,7 +110,7 @@ func (e *exchangeFindings) diagnoseResponses(d *diagnosis, cfg ExchangeConfig, b
 		d.see("%s", s.text("request"))
 	}
 	if by != CarrierPackets {
-		e.diagnoseCarried(d)
+		e.diagnoseCarried(d, cfg)
 		return
 	}
 	if e.public.IsValid() && e.public != e.sentFrom.WithZone("") {
