@@ -323,6 +323,29 @@ func TestCarriedHop(t *testing.T) {
 	}
 }
 
+// TestExchangeIsInterrupted: a caller that gives up does not wait for a server that does not
+// answer.
+func TestExchangeIsInterrupted(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := newOperation(t, exchange.Mutual, false)
+	s := newResponders(t, o, carrier.HTTP, "127.0.0.1").serve(func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+			cancel()
+			<-q.Context().Done()
+		})
+	})
+	cfg := carriedConfig(o, s)
+	cfg.CarrierTime = 24 * time.Hour
+	if _, err := Exchange(ctx, cfg); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
 // TestExchangeWithoutPost: a proxy refuses POST requests, and the messages go in paths.
 func TestExchangeWithoutPost(t *testing.T) {
 	t.Parallel()

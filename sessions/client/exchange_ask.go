@@ -100,7 +100,7 @@ func (a *asking) sendDue(ctx context.Context) (next time.Time, later bool, err e
 		}
 		a.plan.sent(i, time.Now())
 		r.index, a.running[r] = i, true
-		await := func() { r.await(a.answers, a.cfg, a.found.contradicted) }
+		await := func() { r.await(ctx, a.answers, a.cfg, a.found.contradicted) }
 		if len(a.targets) == 1 && a.lookup == nil {
 			await() // on this thread, which may be in another network namespace
 		} else {
@@ -136,10 +136,12 @@ func (a *asking) close() {
 	}
 }
 
-// await waits for the challenge.
-func (r *request) await(answers chan<- *request, cfg ExchangeConfig, contradicted bool) {
+// await waits for the challenge, until ctx ends.
+func (r *request) await(ctx context.Context, answers chan<- *request, cfg ExchangeConfig, contradicted bool) {
 	r.found.contradicted = contradicted
+	stop := context.AfterFunc(ctx, func() { r.transport.Close() })
 	r.answer, r.err = r.transport.awaitChallenge(r.initiator, cfg.Timeout, cfg.Random, &r.found)
+	stop() // before the answer is taken, since ctx ends then
 	r.challenged = time.Now()
 	answers <- r
 }
