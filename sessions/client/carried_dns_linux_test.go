@@ -139,8 +139,8 @@ func TestExchangeDNS(t *testing.T) {
 			}
 			got.Conn.Close()
 		}
-		if slices.ContainsFunc(r.kinds, func(k carrier.Kind) bool { return k != carrier.RequestConnection }) || len(r.proofs) != 8 {
-			t.Errorf("kinds %v, %d proofs", r.kinds, len(r.proofs))
+		if slices.ContainsFunc(r.requested(), func(k carrier.Kind) bool { return k != carrier.RequestConnection }) || len(r.proved()) != 8 {
+			t.Errorf("kinds %v, %d proofs", r.requested(), len(r.proved()))
 		}
 		for _, l := range r.opened {
 			l.Close()
@@ -248,7 +248,7 @@ stub-zone:
 		return err == nil
 	})
 	got, err := Exchange(t.Context(), dnsExchange(o, "127.0.0.1:5301"))
-	if err != nil || !got.SingleUse || got.Attempts != 1 || len(r.proofs) != 1 {
+	if err != nil || !got.SingleUse || got.Attempts != 1 || len(r.proved()) != 1 {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	got.Conn.Close()

@@ -57,6 +57,19 @@ func newResponders(t *testing.T, o *exchange.Operation, by, name string) *respon
 	return r
 }
 
+// requested returns the kinds of requests, and proved the proofs.
+func (r *responders) requested() []carrier.Kind {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.kinds)
+}
+
+func (r *responders) proved() []exchange.Proof {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.proofs)
+}
+
 func (r *responders) Request(dst []byte, m *carrier.Message, client netip.Addr, _ time.Time) ([]byte, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -177,10 +190,10 @@ func TestExchangeHTTPS(t *testing.T) {
 				t.Fatalf("algorithm %d: %+v, %v", a, got, err)
 			}
 			got.Conn.Close()
-			if !slices.Equal(r.kinds, []carrier.Kind{carrier.Request4}) || len(r.proofs) != 1 || major != 2 || len(events) != 3 {
-				t.Errorf("kinds %v, %d proofs, HTTP/%d, events %+v", r.kinds, len(r.proofs), major, events)
+			if !slices.Equal(r.requested(), []carrier.Kind{carrier.Request4}) || len(r.proved()) != 1 || major != 2 || len(events) != 3 {
+				t.Errorf("kinds %v, %d proofs, HTTP/%d, events %+v", r.requested(), len(r.proved()), major, events)
 			}
-			if p := r.proofs[0]; p.Client() != netip.MustParseAddr("127.0.0.1") {
+			if p := r.proved()[0]; p.Client() != netip.MustParseAddr("127.0.0.1") {
 				t.Errorf("proved for %s", p.Client())
 			}
 			for _, l := range r.opened {
@@ -207,8 +220,8 @@ func TestExchangeForConnection(t *testing.T) {
 	if err != nil || !got.Watched || got.Service.String() != r.opens || got.Attempts != 1 {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	if !slices.Equal(r.kinds, []carrier.Kind{carrier.RequestConnection}) || len(r.proofs) != 1 || r.proofs[0].Client() != carrier.ClientOf(onlyKey(r.waiting)) {
-		t.Errorf("kinds %v, proofs %v", r.kinds, r.proofs)
+	if !slices.Equal(r.requested(), []carrier.Kind{carrier.RequestConnection}) || len(r.proved()) != 1 || r.proved()[0].Client() != carrier.ClientOf(onlyKey(r.waiting)) {
+		t.Errorf("kinds %v, proofs %v", r.requested(), r.proved())
 	}
 
 	clear(r.waiting)
@@ -218,10 +231,10 @@ func TestExchangeForConnection(t *testing.T) {
 	cfg.Challenge.Bind, cfg.Challenge.ServiceName = BindAddress, ""
 	cfg.Challenge.Tunnel, cfg.Tunnel, cfg.Keep = true, tunnel, true
 	got, err = Exchange(t.Context(), cfg)
-	if err != nil || got.Tunnel != tunnel.stream || got.Conn != nil || len(r.proofs) != 2 {
-		t.Fatalf("%+v, %v, %d proofs", got, err, len(r.proofs))
+	if err != nil || got.Tunnel != tunnel.stream || got.Conn != nil || len(r.proved()) != 2 {
+		t.Fatalf("%+v, %v, %d proofs", got, err, len(r.proved()))
 	}
-	if tunnel.x != onlyKey(r.waiting) || tunnel.ticket != r.proofs[1].Ticket() || tunnel.way.URL().String() != cfg.Challenge.HTTPS+"/" {
+	if tunnel.x != onlyKey(r.waiting) || tunnel.ticket != r.proved()[1].Ticket() || tunnel.way.URL().String() != cfg.Challenge.HTTPS+"/" {
 		t.Errorf("a tunnel of the exchange %d by %s", tunnel.x, tunnel.way.URL())
 	}
 	tunnel.way.Close()
@@ -309,7 +322,7 @@ func TestCarriedHop(t *testing.T) {
 	cfg.Challenge.Hop, cfg.Challenge.HopKey = 16, schedule.HopKey{1, 2, 3}
 	hop := cfg.Challenge.HopKey.Hop(schedule.MinuteOf(at), cfg.Challenge.Hop)
 	r.mask = hop.Mask[:]
-	if got, err := Exchange(t.Context(), cfg); err != nil || len(r.proofs) != 1 {
+	if got, err := Exchange(t.Context(), cfg); err != nil || len(r.proved()) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	r.mask, cfg.Attempts = nil, 1
@@ -366,8 +379,8 @@ func TestExchangeWithoutPost(t *testing.T) {
 			})
 		})
 		got, err := Exchange(t.Context(), carriedConfig(o, s))
-		if err != nil || !got.Watched || got.Attempts != 1 || len(r.proofs) != 1 {
-			t.Errorf("%d: %+v, %v, %d proofs", status, got, err, len(r.proofs))
+		if err != nil || !got.Watched || got.Attempts != 1 || len(r.proved()) != 1 {
+			t.Errorf("%d: %+v, %v, %d proofs", status, got, err, len(r.proved()))
 		}
 		for _, l := range r.opened {
 			l.Close()
@@ -437,7 +450,7 @@ func TestMiddleMen(t *testing.T) {
 			if !errors.As(err, &offline) || offline.Reason != row.reason || !strings.Contains(offline.Hint(), row.hint) {
 				t.Fatalf("%v, reason %q\n%s", err, ReasonOf(err), strings.Join(offline.Hints, "\n"))
 			}
-			if len(r.proofs) > 0 {
+			if len(r.proved()) > 0 {
 				t.Error("proved")
 			}
 		})

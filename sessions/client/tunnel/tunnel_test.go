@@ -14,12 +14,12 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/coder/websocket"
 
 	"sallyport/sessions/client/carriers"
+	"sallyport/sessions/syserror"
 	"sallyport/verify/challenge/carrier"
 	"sallyport/verify/challenge/tunnel"
 )
@@ -181,7 +181,7 @@ func TestRefused(t *testing.T) {
 	w.site.Close()
 	way.Close()
 	_, err = Dialer{}.DialService(t.Context(), way, number, ticket)
-	if !errors.As(err, &refused) || refused.Status != 0 || strings.Contains(err.Error(), ".html") || !errors.Is(err, syscall.ECONNREFUSED) {
+	if !errors.As(err, &refused) || refused.Status != 0 || strings.Contains(err.Error(), ".html") || !syserror.Refused.In(err) {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
