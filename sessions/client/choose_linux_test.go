@@ -202,7 +202,8 @@ func TestParseCarriers(t *testing.T) {
 	}
 }
 
-// TestTunnelIsAdvised: a client that is not let in itself, but has a tunnel, is told so.
+// TestTunnelIsAdvised: the hints name the tunnel, if the profile has one and the client
+// did not get in without it.
 func TestTunnelIsAdvised(t *testing.T) {
 	t.Parallel()
 	cfg := ExchangeConfig{Challenge: Challenge{Operation: newOperation(t, exchange.Mutual, false)}}

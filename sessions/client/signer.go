@@ -44,7 +44,9 @@ func (s SecretSigner) Sign(_ context.Context, messages ...[]byte) ([]MAC, error)
 // have signed.
 type SigningError struct{ err error }
 
-func (e *SigningError) Error() string { return fmt.Sprintf("sign with the client's %s: %v", e.by(), e.err) }
+func (e *SigningError) Error() string {
+	return fmt.Sprintf("sign with the client's %s: %v", e.by(), e.err)
+}
 
 // by names the secret, or the private key of an operation with public keys.
 func (e *SigningError) by() string {
