@@ -3,7 +3,9 @@ package page
 import (
 	"net/http"
 	"net/netip"
+	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,6 +84,35 @@ func TestExchange(t *testing.T) {
 			}
 			p.quiet(s.url(c.host))
 		})
+	}
+}
+
+// TestWithoutForms: the web server before this one takes no forms, and passes on only a GET
+// of numbers.
+func TestWithoutForms(t *testing.T) {
+	b := startBrowser(t)
+	s := newServer(t, "127.0.0.1", exchange.Mutual, false, notFound)
+	whole, page, gets := s.Config.Handler, regexp.MustCompile(`^(/[0-9]+)+[.]html$`), atomic.Int32{}
+	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodPost:
+			http.Error(w, "405 method not allowed", http.StatusMethodNotAllowed)
+		case page.MatchString(r.URL.Path):
+			gets.Add(1)
+			whole.ServeHTTP(w, r)
+		default:
+			notFound(w, r)
+		}
+	})
+	text, passphrase := quickPage(t, planFor(s, "four.test"))
+	p := b.open(t)
+	p.show(text)
+	p.submit(passphrase)
+	if shown := p.text("result"); !strings.Contains(shown, "Service shop is open") {
+		t.Errorf("%s\n%s", p.text("status"), shown)
+	}
+	if proofs, requests := s.proved(); len(proofs) != 1 || requests != 1 || gets.Load() != 2 {
+		t.Errorf("%d proofs of %d requests, and %d pages", len(proofs), requests, gets.Load())
 	}
 }
 

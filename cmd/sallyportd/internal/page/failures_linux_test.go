@@ -29,12 +29,12 @@ func TestFailures(t *testing.T) {
 		want     string
 		requests int
 	}{
-		"silent": {site: notFound, prepare: func(_ *tab, s *server) { s.setSilent() }, want: "does not offer to open", requests: 1},
+		"silent": {site: notFound, prepare: func(_ *tab, s *server) { s.setSilent() }, want: "does not offer to open", requests: 2},
 		"redirect": {site: func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/" {
 				http.Redirect(w, r, "/x", http.StatusMovedPermanently)
 			}
-		}, prepare: func(_ *tab, s *server) { s.setSilent() }, want: "does not offer to open", requests: 1},
+		}, prepare: func(_ *tab, s *server) { s.setSilent() }, want: "does not offer to open", requests: 2},
 		"offline": {prepare: func(p *tab, _ *server) {
 			p.do("Network.emulateNetworkConditions", args{"offline": true, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}, nil)
 		}, want: "This device is offline"},
@@ -43,9 +43,9 @@ func TestFailures(t *testing.T) {
 		"old secret":  {site: notFound, change: func(p *Plan) { p.Secret += "x" }, want: "not made with the secret of this page", requests: 1},
 		"forged":      {site: hostile(page), prepare: func(_ *tab, s *server) { s.setSilent() }, want: "not made with the secret of this page", requests: 1},
 		"script in the challenge": {site: hostile(strings.Replace(page, `value="`, `value="">`+script+`<input value="`, 1)),
-			prepare: func(_ *tab, s *server) { s.setSilent() }, want: "does not offer to open", requests: 1},
-		"script beside it": {site: hostile(page + script), prepare: func(_ *tab, s *server) { s.setSilent() }, want: "does not offer to open", requests: 1},
-		"endless":          {site: hostile(strings.Repeat(page, 10_000)), prepare: func(_ *tab, s *server) { s.setSilent() }, want: "does not offer to open", requests: 1},
+			prepare: func(_ *tab, s *server) { s.setSilent() }, want: "does not offer to open", requests: 2},
+		"script beside it": {site: hostile(page + script), prepare: func(_ *tab, s *server) { s.setSilent() }, want: "does not offer to open", requests: 2},
+		"endless":          {site: hostile(strings.Repeat(page, 10_000)), prepare: func(_ *tab, s *server) { s.setSilent() }, want: "does not offer to open", requests: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

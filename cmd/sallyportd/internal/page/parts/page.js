@@ -19,11 +19,15 @@ function post(body, options) {
   return fetchServer(page.server + "/", { method: "POST", headers, body, ...options });
 }
 
-// ask sends a request, and returns the answer. A page of another origin, or of a file,
-// can read an answer only if it is a challenge.
-async function ask(form) {
+function get(form, options) {
+  return fetchServer(page.server + pathOf(form), options);
+}
+
+// ask sends a request by post or get, and returns the answer. A page of another origin, or
+// of a file, can read an answer only if it is a challenge.
+async function ask(by, form) {
   try {
-    const r = await post(form, { mode: "cors", redirect: "manual" });
+    const r = await by(form, { mode: "cors", redirect: "manual" });
     if (!r.ok || !r.body) return { reached: true, answer: "" };
     const reader = r.body.getReader();
     let all = new Uint8Array(0);
@@ -50,18 +54,22 @@ async function reaches(fetching) {
 // (no challenge), "unreachable" or "offline".
 async function exchange(op) {
   let reached = false, foreign = false;
-  for (const kind of op.kinds) {
-    const e = begin(op, kind);
-    const asked = await ask(await requestOf(e, Date.now()));
-    reached = reached || asked.reached;
-    const challenge = challengeOf(asked.answer);
-    const response = challenge && await respond(e, challenge);
-    foreign = foreign || challenge && !response;
-    if (!response) continue;
-    const begun = Date.now();
-    const send = () => reaches(() => post(response.form, { mode: "no-cors" }));
-    const sent = await send() || await send(); // the server ignores the second one
-    return { ...response, kind, begun, outcome: sent ? "sent" : "unsure" };
+  // A web server before this one may take no forms: then messages go in paths.
+  for (const by of [post, get]) {
+    for (const kind of op.kinds) {
+      const e = begin(op, kind);
+      const asked = await ask(by, await requestOf(e, Date.now()));
+      reached = reached || asked.reached;
+      const challenge = challengeOf(asked.answer);
+      const response = challenge && await respond(e, challenge);
+      foreign = foreign || challenge && !response;
+      if (!response) continue;
+      const begun = Date.now();
+      const send = () => reaches(() => by(response.form, { mode: "no-cors" }));
+      const sent = await send() || await send(); // the server ignores the second one
+      return { ...response, kind, begun, outcome: sent ? "sent" : "unsure" };
+    }
+    if (foreign) break;
   }
   if (foreign) return { outcome: "foreign" };
   reached = reached || await reaches(() => fetchServer(page.server + "/", { mode: "no-cors" }));

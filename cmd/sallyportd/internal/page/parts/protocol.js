@@ -105,6 +105,17 @@ function formOf(e, kind, message) {
   return "q=" + toBase64(join([kind << 6], e.x, message));
 }
 
+// pathOf is the path of a GET with the message of such a body.
+function pathOf(form) {
+  const decimal = (b) => b.reduce((n, v) => n * 256n + BigInt(v), 0n).toString();
+  const all = fromBase64(form.slice(2)), message = all.slice(1 + exchangeSize), numbers = [];
+  for (let at = 0; at < message.length; at += 6) {
+    const data = join(message.slice(at, at + 6), new Uint8Array(6)).slice(0, 6);
+    numbers.push(decimal(join([all[0] | at / 6, message.length], data)));
+  }
+  return `/${decimal(all.slice(1, 1 + exchangeSize))}/${numbers.join("/")}.html`;
+}
+
 // challengeOf returns the challenge in the server's answer, or null. The answer is
 // never made HTML of this page.
 function challengeOf(answer) {
