@@ -15,11 +15,10 @@ const batchSize = 64
 // receiveBuffer is the size of a socket's queue in bytes: some milliseconds of a flood.
 const receiveBuffer = 2 << 20
 
-// messageHeader is the kernel's struct mmsghdr.
+// messageHeader is the kernel's struct mmsghdr, whose alignment is that of a pointer, as in Go.
 type messageHeader struct {
 	unix.Msghdr
 	size uint32
-	_    [4]byte
 }
 
 // batch reads queries, and sends their answers, with a system call for many. Its memory is
