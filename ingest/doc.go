@@ -51,6 +51,11 @@
 // Then commit replaces a pointer and narrows the tiers, or abort narrows them to
 // the old settings.
 //
+// A trace (trace.go) is a question about one identifier: while it is in force, the socket
+// filters pass all datagrams with it, and ports of minutes that are not live are open
+// without a place. The rules stay the same. The task explains each refused datagram with
+// the identifier; without a trace it reads one pointer for each batch.
+//
 // When something is full: the kernel drops at a full socket queue, the reader
 // drops the batch at a full ring and counts it. A reader of the shield's rings waits
 // instead, so that those fill, and the program in the kernel drops, by the shares of

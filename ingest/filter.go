@@ -10,6 +10,7 @@ import (
 
 	"sallyport/ingest/prefilter"
 	"sallyport/verify/schedule"
+	"sallyport/verify/wire"
 )
 
 // socketFilter is the tier of classic BPF programs at the sockets of the knock
@@ -24,7 +25,8 @@ type socketFilter struct {
 
 	table    prefilter.Table // in force; without identifiers if they are too many
 	hasTable bool
-	level    atomic.Int32 // a prefilter.Level
+	traced   *wire.Identifier // datagrams with it pass, as a trace runs; nil: none runs
+	level    atomic.Int32     // a prefilter.Level
 	drops    drops
 }
 
@@ -57,10 +59,7 @@ func (f *socketFilter) Set(t prefilter.Table) (prefilter.Level, error) {
 		if same && slices.Equal(last.Ports[at.Port()], t.Ports[at.Port()]) {
 			continue
 		}
-		program := t.Raw(at.Port())
-		for _, s := range p.sockets {
-			f.attach(s.fd, at.Port(), program)
-		}
+		f.attachAll(at, p)
 	}
 	return prefilter.Level(f.level.Load()), nil
 }
@@ -76,10 +75,32 @@ func (f *socketFilter) fits(t prefilter.Table) bool {
 	return t.Identifiers.Instructions()*ports*f.sockets <= maxInstructions
 }
 
+// attachAll replaces the programs of a port.
+func (f *socketFilter) attachAll(at netip.AddrPort, p *port) {
+	program := f.program(at.Port())
+	for _, s := range p.sockets {
+		f.attach(s.fd, at.Port(), program)
+	}
+}
+
+// trace makes datagrams with an identifier pass, or with none: nil.
+func (f *socketFilter) trace(id *wire.Identifier) {
+	f.traced = id
+	if !f.disabled && f.hasTable {
+		f.level.Store(int32(f.table.Level())) // attach lowers it again, if there is no room
+	}
+	for at, p := range f.ports {
+		f.attachAll(at, p)
+	}
+}
+
 // program returns the program for the sockets of a port; nil if they get none.
 func (f *socketFilter) program(port uint16) []bpf.RawInstruction {
 	if f.disabled || !f.hasTable {
 		return nil
+	}
+	if f.traced != nil {
+		return f.table.RawTraced(port, *f.traced)
 	}
 	return f.table.Raw(port)
 }
@@ -95,6 +116,12 @@ func (f *socketFilter) attach(fd int, port uint16, program []bpf.RawInstruction)
 	prefilter.Detach(fd)
 	err := prefilter.AttachRaw(fd, program)
 	if err == nil {
+		return
+	}
+	if f.traced != nil && prefilter.AttachRaw(fd, f.table.Raw(port)) == nil {
+		// A trace must not weaken the filter for all others.
+		f.log.once(slog.LevelWarn, "kernel filter has no room for the trace, which sees less", "error", err,
+			"hint", "raise net.core.optmem_max")
 		return
 	}
 	if ids := f.table.Identifiers; ids != nil {

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -165,6 +167,61 @@ func TestKernelThatRejectsLargeFilters(t *testing.T) {
 	}
 }
 
+// TestTraceWithoutRoom: if the kernel has room for the filter, and not for that of a trace,
+// the filter stays in force for all, and the trace sees less.
+func TestTraceWithoutRoom(t *testing.T) {
+	if !netns.Enter(t) {
+		return
+	}
+	const limit = "/proc/sys/net/core/optmem_max"
+	set := func(bytes int) {
+		if err := os.WriteFile(limit, []byte(strconv.Itoa(bytes)), 0o644); err != nil {
+			t.Skipf("this kernel has one net.core.optmem_max for all namespaces: %v", err)
+		}
+	}
+	set(1 << 20)
+	s := startWith(t, 3, func(c *Config) {
+		c.Settings.Rules.Table = verifytest.Table(t, append(clientsUpTo(500), verifytest.Client(com1))...)
+	}, loop4)
+	ports, _ := portsOf(3)(minute)
+	table, err := compile(*s.settings.Load(), s.clock.Now()).table(s.clock.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The least room in which the filter of a port with most places fits.
+	longest := table.Raw(ports[0])
+	for port := range table.Ports {
+		if raw := table.Raw(port); len(raw) > len(longest) {
+			longest = raw
+		}
+	}
+	fits := func(bytes int) bool {
+		set(bytes)
+		fd := bindUDP(9)
+		defer unix.Close(fd)
+		return prefilter.AttachRaw(fd, longest) == nil
+	}
+	set(sort.Search(1<<16, fits))
+	trace, refused := tracing(com1, 0)
+	if err := s.Trace(t.Context(), trace); err != nil {
+		t.Fatal(err)
+	}
+	before := s.Stats()
+	if before.Filter != prefilter.Clients {
+		t.Errorf("the filter is %s", before.Filter)
+	}
+	send(t, loop4, ports[0], naming(t, verifytest.ID("zzzz"))) // of no client
+	send(t, loop4, ports[0], knock(t, minute, 0, 2))
+	<-s.sink
+	if got := s.Stats(); got.Received != before.Received+1 || len(refused) > 0 {
+		t.Errorf("received %d, want 1", got.Received-before.Received)
+	}
+	s.stop()
+	if !strings.Contains(s.log.String(), "no room for the trace") {
+		t.Errorf("log: %s", s.log)
+	}
+}
+
 // TestNoDatagramIsLostUncounted fills the queues of all sockets while no reader
 // reads, and closes the ports: all that the queues held is read and checked,
 // though every processor reads, and the rest is the kernel's to count.
@@ -190,7 +247,7 @@ func TestNoDatagramIsLostUncounted(t *testing.T) {
 		wanted[uint16(20_000+i)] = []schedule.Place{{Minute: minute, Index: int8(i)}}
 	}
 	accepted := tableOf(verify.Rules{Table: verifytest.Table(t, clientsUpTo(3)...), Ports: 3, Tolerance: time.Minute}, wanted)
-	ps.reconcile(accepted, accepted)
+	ps.reconcile(accepted, accepted, nil)
 	const sent = 40_000
 	for i := range 3 {
 		c, err := net.Dial("udp", fmt.Sprintf("127.0.0.1:%d", 20_000+i))
@@ -207,7 +264,7 @@ func TestNoDatagramIsLostUncounted(t *testing.T) {
 		}
 	}
 	reconciled := make(chan struct{})
-	go func() { ps.reconcile(prefilter.Table{}, prefilter.Table{}); close(reconciled) }()
+	go func() { ps.reconcile(prefilter.Table{}, prefilter.Table{}, nil); close(reconciled) }()
 	for _, r := range readers {
 		awaitRemovals(t, r, 3)
 		r.stop()

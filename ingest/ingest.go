@@ -50,9 +50,13 @@ type Config struct {
 	// At any other time it ends Run, unless only ports were removed: then the
 	// call is repeated every second.
 	PortsChanged func(open map[uint16]time.Time) error
-	Sink         Sink
-	Now          func() time.Time // the wall clock
-	Log          *slog.Logger
+	// PortsTraced, if set, is called with the ports that are open only for a trace, and
+	// accept nothing, whenever these change: with none, when the trace ends. It owns the
+	// list, and is called by the goroutine that calls PortsChanged, after it.
+	PortsTraced func(open []uint16)
+	Sink        Sink
+	Now         func() time.Time // the wall clock
+	Log         *slog.Logger
 }
 
 // Settings are the part of the configuration that can change while the receiver

@@ -32,8 +32,12 @@ type portSet struct {
 	log       *slog.Logger
 	open      map[netip.AddrPort]*port
 	failed    map[netip.AddrPort]error // ports that could not be opened; already logged
+	unopened  map[netip.AddrPort]error // the same of ports for a trace, which are not logged
 
-	openCount   atomic.Int64
+	openCount   atomic.Int64 // without those for a trace
+	failedCount atomic.Int64 // the length of failed
+	tracedCount atomic.Int64 // open for a trace only
+	lostCount   atomic.Int64 // the length of unopened
 	failures    atomic.Uint64
 	kernelDrops atomic.Uint64 // drops by the kernel at sockets that are open
 }
@@ -43,7 +47,7 @@ func newPortSet(
 ) *portSet {
 	ps := &portSet{
 		addresses: addresses, sources: sources, setup: setup, log: log,
-		open: map[netip.AddrPort]*port{}, failed: map[netip.AddrPort]error{},
+		open: map[netip.AddrPort]*port{}, failed: map[netip.AddrPort]error{}, unopened: map[netip.AddrPort]error{},
 	}
 	ps.filter = &socketFilter{
 		disabled: unfiltered, sockets: len(addresses) * len(sources), ports: ps.open, log: newOnceLog(log),
@@ -54,11 +58,12 @@ func newPortSet(
 // reconcile opens the ports of the wider table, closes all others, and puts the
 // table in force: its ports get the table's places, all other ports none. A port
 // that cannot be opened does not block the others: it is logged once, counted
-// each time, and tried again at the next call.
-func (ps *portSet) reconcile(table, wider prefilter.Table) {
+// each time, and tried again at the next call. The ports traced, which are not in the wider
+// table, are open too; of these, it only counts how many cannot be opened.
+func (ps *portSet) reconcile(table, wider prefilter.Table, traced map[uint16]bool) {
 	ps.filter.drops.begin()
 	// Close first, and wait for it: the same port may be opened again.
-	ps.close(wider, ps.links())
+	ps.close(wider, traced, ps.links())
 	for at, p := range ps.open {
 		if places := table.Ports[at.Port()]; !slices.Equal(*p.places.Load(), places) {
 			p.places.Store(&places)
@@ -72,12 +77,14 @@ func (ps *portSet) reconcile(table, wider prefilter.Table) {
 		}
 	}
 	opened.log(ps.log)
+	ps.openTraced(traced)
 	for _, p := range ps.open {
 		for _, s := range p.sockets {
 			ps.kernelDrops.Add(s.newDrops())
 		}
 	}
-	ps.openCount.Store(int64(len(ps.open)))
+	ps.openCount.Store(int64(len(ps.open)) - ps.tracedCount.Load())
+	ps.failedCount.Store(int64(len(ps.failed)))
 	ps.filter.drops.end(ps.dropped(), ps.filter.disabled)
 }
 
@@ -105,11 +112,11 @@ func (ps *portSet) links() map[netip.Addr]uint32 {
 // close closes the ports that are not in a table, and those whose interface was
 // replaced by another one of the same name: nothing arrives there. When it
 // returns, the datagrams in their queues have been read.
-func (ps *portSet) close(wider prefilter.Table, links map[netip.Addr]uint32) {
+func (ps *portSet) close(wider prefilter.Table, traced map[uint16]bool, links map[netip.Addr]uint32) {
 	var closed sync.WaitGroup
 	for at, p := range ps.open {
 		link, known := links[at.Addr()]
-		if _, ok := wider.Ports[at.Port()]; !ok || known && link != p.link {
+		if _, ok := wider.Ports[at.Port()]; !ok && !traced[at.Port()] || known && link != p.link {
 			for _, s := range p.sockets {
 				ps.kernelDrops.Add(s.newDrops())
 				s.source.remove(s, &closed)
@@ -131,7 +138,7 @@ func (ps *portSet) heldByUs(number uint16) bool {
 	open := false
 	for _, a := range ps.addresses {
 		at := netip.AddrPortFrom(a, number)
-		if errors.Is(ps.failed[at], syscall.EADDRINUSE) {
+		if errors.Is(ps.failed[at], syscall.EADDRINUSE) || errors.Is(ps.unopened[at], syscall.EADDRINUSE) {
 			return false
 		}
 		open = open || ps.open[at] != nil

@@ -88,7 +88,7 @@ func TestNothingIsLeftOpen(t *testing.T) {
 	ps := portSetOf(0, r)
 	r.stop()
 	table := tableOf(rules(t, 1), map[uint16][]schedule.Place{20_000: {{Minute: minute}}})
-	ps.reconcile(table, table)
+	ps.reconcile(table, table, nil)
 	if err := r.run(); err != nil {
 		t.Fatal(err)
 	}
@@ -115,12 +115,12 @@ func TestRotationKeepsWhatIsQueued(t *testing.T) {
 	defer r.source.close()
 	ps := portSetOf(0, r)
 	table := tableOf(rules(t, 1), map[uint16][]schedule.Place{20_000: {{Minute: minute, Index: 0}}})
-	ps.reconcile(table, table)
+	ps.reconcile(table, table, nil)
 	for range 150 {
 		send(t, loop4, 20_000, knock(t, minute, 0, 0))
 	}
 	reconciled := make(chan struct{})
-	go func() { ps.reconcile(prefilter.Table{}, prefilter.Table{}); close(reconciled) }()
+	go func() { ps.reconcile(prefilter.Table{}, prefilter.Table{}, nil); close(reconciled) }()
 	awaitRemovals(t, r, 1)
 	r.stop()
 	if err := r.run(); err != nil {
@@ -156,7 +156,7 @@ func TestOneKnockAtEachOfManyPorts(t *testing.T) {
 		wanted[p] = []schedule.Place{{Minute: minute, Index: int8(i)}}
 	}
 	table := tableOf(rules(t, 128), wanted)
-	ps.reconcile(table, table)
+	ps.reconcile(table, table, nil)
 	sh.active.Store(true) // nothing is drained while the reader reads
 	done := make(chan error)
 	go func() { done <- r.run() }()
@@ -164,7 +164,7 @@ func TestOneKnockAtEachOfManyPorts(t *testing.T) {
 		send(t, loop4, p, knock(t, minute, i, 127))
 		time.Sleep(100 * time.Microsecond) // so that most come in separate rounds
 	}
-	ps.reconcile(prefilter.Table{}, prefilter.Table{}) // reads what is left
+	ps.reconcile(prefilter.Table{}, prefilter.Table{}, nil) // reads what is left
 	r.stop()
 	if err := <-done; err != nil {
 		t.Fatal(err)

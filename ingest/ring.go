@@ -41,3 +41,9 @@ func (r *ring) pop() *batch {
 func (r *ring) len() int { return int(r.tail.Load() - r.head.Load()) }
 
 func (r *ring) empty() bool { return r.head.Load() == r.tail.Load() }
+
+// waiting is len for any goroutine: the ends may move meanwhile.
+func (r *ring) waiting() int {
+	head := r.head.Load() // first: the tail is never behind it
+	return min(int(r.tail.Load()-head), len(r.slots))
+}

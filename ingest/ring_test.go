@@ -13,6 +13,9 @@ func TestRingIsBoundedAndInOrder(t *testing.T) {
 			if got := r.push(&batches[i]); got != (i < 4) {
 				t.Fatalf("lap %d: push %d: %v", lap, i, got)
 			}
+			if n := r.waiting(); n != min(i+1, 4) {
+				t.Fatalf("lap %d: %d wait after %d", lap, n, i+1)
+			}
 		}
 		for i := range 4 {
 			if r.empty() || r.pop() != &batches[i] {

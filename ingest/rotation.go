@@ -23,6 +23,7 @@ type rotation struct {
 	current, next *compiled                 // next is prepared but not in force; may be nil
 	union         *prefilter.Identifiers    // of both, while next is prepared
 	united        [2]*prefilter.Identifiers // of which it is the union
+	trace         tracePorts
 }
 
 // compiled is Settings with the part of the filter that is compiled once, and again when
@@ -89,8 +90,7 @@ func (r *rotation) run(ctx context.Context) error {
 		if first {
 			close(r.ready)
 		}
-		// The pause counts from before the refresh: a later change is due at once.
-		timer.Reset(r.pause(now) - r.cfg.Now().Sub(now))
+		timer.Reset(untilNext(r.pause(now), r.cfg.Now().Sub(now)))
 	}
 }
 
@@ -117,7 +117,8 @@ func (r *rotation) refresh() error {
 	if r.shield != nil {
 		r.shield.keep(wider)
 	}
-	r.ports.reconcile(table, wider)
+	traced := r.trace.beside(wider, r.current, now)
+	r.ports.reconcile(table, wider, traced)
 	if r.shield != nil {
 		r.shield.routes.set(table.Ports, xdp.Monotonic())
 	}
@@ -128,6 +129,7 @@ func (r *rotation) refresh() error {
 			return err
 		}
 	}
+	r.trace.announce(&r.cfg, traced, r.ports.heldByUs)
 	if r.shield != nil {
 		r.shield.mark(r.current.Rules.Table, now)
 	}
@@ -150,6 +152,11 @@ func (r *rotation) pause(now time.Time) time.Duration {
 	}
 	return p
 }
+
+// untilNext returns how long to wait after a refresh. The pause counts from its beginning:
+// a later change is due at once. By the clock, which may have been set meanwhile, it took
+// so long.
+func untilNext(pause, took time.Duration) time.Duration { return min(pause-took, checkInterval) }
 
 func pause(now time.Time, tolerance time.Duration) time.Duration {
 	return min(checkInterval, schedule.NextChange(now, tolerance).Sub(now))

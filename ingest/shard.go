@@ -32,6 +32,9 @@ type shard struct {
 	now      func() time.Time
 
 	// Fields that are written often are on separate cache lines.
+	// trace is the trace that runs, or nil. The rotation writes it.
+	trace atomic.Pointer[Trace]
+
 	_        cpu.CacheLinePad
 	active   atomic.Bool // a drain task is submitted or running
 	_        cpu.CacheLinePad
@@ -42,6 +45,7 @@ type shard struct {
 
 	candidates [batchSize]verify.Candidate // the task's
 	places     [batchSize]int              // of the candidates in their batch
+	explained  explained                   // the task's
 	_          cpu.CacheLinePad
 }
 
@@ -169,13 +173,16 @@ func (s *shard) applySettings() {
 // data of each stage stay in the cache, and a profile shows the stages separately.
 func (s *shard) check(b *batch) {
 	s.applySettings()
-	now := s.now().Unix()
+	now, trace := s.now().Unix(), s.trace.Load()
 	var reasons [verify.NumReasons]uint64
 	found := 0
 	for i := range b.n {
 		reason := s.verifier.Precheck(&s.candidates[found], b.datagram(i), b.places[i], now)
 		if reason != verify.Authentic {
 			reasons[reason]++
+			if trace != nil {
+				trace.refused(s, b, i, now, reason)
+			}
 			continue
 		}
 		s.places[found] = i
@@ -188,6 +195,8 @@ func (s *shard) check(b *batch) {
 			reasons[reason]++
 			if reason == verify.Authentic {
 				s.sink.Deliver(k, b.origins[s.places[i]].Addr())
+			} else if trace != nil {
+				trace.refused(s, b, s.places[i], now, reason)
 			}
 		}
 		pprof.SetGoroutineLabels(labelCheck)

@@ -127,7 +127,7 @@ func socketFilterAgrees(t *testing.T, row prefiltertest.Row, at netip.Addr) {
 	log := slog.New(slog.DiscardHandler)
 	// Of all ports of the table, but for one that is not in it.
 	ps := newPortSet(udp.Addresses{at}, []*socketSource{src}, newSetup(4<<20, 1, log), false, log)
-	ps.reconcile(row.Table, row.Table)
+	ps.reconcile(row.Table, row.Table, nil)
 	if _, has := row.Table.Ports[row.Port]; !has {
 		if ps.heldByUs(row.Port) {
 			t.Errorf("%s: the port is open", row.Name)

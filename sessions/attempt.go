@@ -16,29 +16,54 @@ import (
 // minute, a base nonce and the sources of its knocks identify it. Which of its knocks
 // have arrived is in the window: no knock arrives twice.
 type attempt struct {
-	source source // of the first knock
-	base   uint32
-	began  milliseconds
-	minute int32
+	source    source // of the first knock
+	base      uint32
+	began     milliseconds
+	timestamp uint32 // of the first knock
 	// portSecret is the one from whose ports knocks of the attempt came; zero: each came
 	// at a port that several port secrets have at this index.
 	portSecret schedule.SecretName
 	count      uint8 // knocks recorded
 	differ     uint8 // in how many low bits the sources differ
-	closes     bool  // its knocks close; those of others open
-	failed     bool  // a knock came from an address that is not allowed: see notice
+	apart      int8  // the minute of its ports less that of the timestamp
+	flags      attemptFlags
 }
 
+// attemptFlags are bits: an attempt has no room for a bool each.
+type attemptFlags uint8
+
+const (
+	closes attemptFlags = 1 << iota // its knocks close; those of others open
+	failed                          // a knock came from an address that is not allowed: see notice
+	mixed                           // its knocks have several timestamps
+)
+
+func (a *attempt) is(f attemptFlags) bool { return a.flags&f != 0 }
+
 func newAttempt(k *verify.Knock, from source, now milliseconds) attempt {
-	return attempt{source: from, base: k.Base(), began: now, minute: int32(k.Minute()), closes: k.Closes()}
+	a := attempt{
+		source: from, base: k.Base(), began: now, timestamp: k.Timestamp(),
+		apart: int8(k.Minute() - minuteOf(k.Timestamp())),
+	}
+	if k.Closes() {
+		a.flags = closes
+	}
+	return a
 }
+
+// minute is that of the attempt's ports.
+func (a *attempt) minute() schedule.Minute { return minuteOf(a.timestamp) + schedule.Minute(a.apart) }
+
+// minuteOf returns the minute that contains a timestamp. That of a knock's port is next
+// to it at most: see schedule.Slack.
+func minuteOf(timestamp uint32) schedule.Minute { return schedule.Minute(timestamp / 60) }
 
 // record adds a knock of the attempt whose nonce was unused.
 func (a *attempt) record(k *verify.Knock, from source, s Spread) Outcome {
 	switch {
-	case int32(k.Minute()) != a.minute:
+	case k.Minute() != a.minute():
 		return OtherMinute
-	case k.Closes() != a.closes:
+	case k.Closes() != a.is(closes):
 		return OtherPurpose
 	}
 	if from != a.source {
@@ -49,6 +74,9 @@ func (a *attempt) record(k *verify.Knock, from source, s Spread) Outcome {
 		a.differ = max(a.differ, differ)
 	}
 	a.count++
+	if k.Timestamp() != a.timestamp {
+		a.flags |= mixed
+	}
 	if name := k.PortSecret(); name != 0 {
 		a.portSecret = name
 	}
@@ -56,6 +84,13 @@ func (a *attempt) record(k *verify.Knock, from source, s Spread) Outcome {
 		return Opened
 	}
 	return Recorded
+}
+
+// made returns what identifies the datagrams of the attempt, which a knock completes.
+func (a *attempt) made(k *verify.Knock) Attempt {
+	return Attempt{
+		Secret: k.Secret(), Base: a.base, Timestamp: a.timestamp, Count: uint8(k.Maximum()) + 1, Mixed: a.is(mixed),
+	}
 }
 
 // retire marks all nonces of the attempt as used, also those that have not arrived.

@@ -26,7 +26,9 @@ func TestClosingAttempt(t *testing.T) {
 		s.Deliver(f.Closing(t, "com2", minute, 10, 0), alice)
 		s.Deliver(f.Closing(t, "com2", minute, 10, 2), alice)
 	})
-	if len(grants) != 0 || len(closed) != 1 || closed[0] != (Closing{verifytest.ID("com1"), alice}) {
+	id := verifytest.ID("com1")
+	made := Attempt{Secret: verifytest.Fingerprint(id), Base: 10, Timestamp: uint32(minute * 60), Count: 3}
+	if len(grants) != 0 || len(closed) != 1 || closed[0] != (Closing{id, alice, made}) {
 		t.Errorf("grants %v, closed %v", grants, closed)
 	}
 	if stats[Closed] != 1 || stats[Opened] != 0 || stats[Recorded] != 4 || stats[Replay] != 3 {
@@ -171,3 +173,52 @@ func TestClosingPrecedesLaterGrants(t *testing.T) {
 		t.Errorf("%v", counts)
 	}
 }
+
+// TestClosingIsRecordedBeforeAGrant: of a closing attempt and one that opens in the same
+// batch, both are recorded, so that other gateways carry out both. If another gateway has
+// recorded the closing one, only the other one takes effect.
+func TestClosingIsRecordedBeforeAGrant(t *testing.T) {
+	t.Parallel()
+	id := verifytest.ID("com1")
+	secret := verifytest.Fingerprint(id)
+	made := func(base uint32) Attempt { return Attempt{Secret: secret, Base: base, Timestamp: base, Count: 3} }
+	pending := func(base uint32) pendingGrant {
+		p := pendingGrant{grant: Grant{Identifier: id, Address: alice, Attempt: made(base)}}
+		p.entry = Entry{Identifier: id, Secret: secret, HighestNonce: base + 2, Stamp: base, Base: base, Count: 3}
+		return p
+	}
+	for _, replay := range []bool{false, true} {
+		opened, closed := 0, 0
+		var entries []Entry
+		journal := journalsFunc(func(list []Entry) []error {
+			entries = append(entries, list...)
+			errs := make([]error, len(list))
+			for i, e := range list {
+				if replay && e.Base == 10 {
+					errs[i] = ErrUsed
+				}
+			}
+			return errs
+		})
+		gate := gateFunc(func(Grant) error { opened++; return nil })
+		r := newRecorder(journal, gate, func(all []Closing) { closed += len(all) }, slog.New(slog.DiscardHandler))
+		q := r.newQueue()
+		var positions [2]queuePosition
+		closing := pending(10)
+		closing.closedFrom, closing.closedBy, closing.empty = alice, made(10), true
+		q.put(&positions, closing)
+		q.put(&positions, pending(20))
+		r.drain()
+		if len(entries) != 2 || entries[0].Base != 20 || entries[1].Base != 10 || entries[1].Stamp != 10 || entries[1].HighestNonce != 22 {
+			t.Errorf("recorded %+v", entries)
+		}
+		if opened != 1 || closed == 1 == replay {
+			t.Errorf("replay %v: %d opened, %d closed", replay, opened, closed)
+		}
+	}
+}
+
+// journalsFunc is a Journal.
+type journalsFunc func([]Entry) []error
+
+func (f journalsFunc) Record(list []Entry) []error { return f(list) }

@@ -1,6 +1,7 @@
 package sessions
 
 import (
+	"errors"
 	"sync"
 
 	"sallyport/verify"
@@ -71,7 +72,7 @@ func (s *shard) connection(a connArrival) {
 		return
 	}
 	highest, _ := w.nonces.Highest()
-	s.recorder.proved(pendingConn{Entry{a.identifier, w.secret, highest, w.nonces.Ring(), a.timestamp}, a.done})
+	s.recorder.proved(pendingConn{Entry{a.identifier, w.secret, highest, w.nonces.Ring(), a.timestamp, a.nonce, 1}, a.done})
 }
 
 func (s *shard) decideConnection(a connArrival) (Outcome, *window) {
@@ -128,13 +129,16 @@ func (q *connQueue) take() []pendingConn {
 	return q.previous
 }
 
-// finish reports the result of the journal to connections.
-func finish(conns []pendingConn, err error) {
-	outcome := Recorded
-	if err != nil {
-		outcome = Unrecorded
-	}
-	for _, c := range conns {
-		c.done(outcome)
+// finish reports the results of the journal to connections.
+func finish(conns []pendingConn, errs []error) {
+	for i, c := range conns {
+		switch {
+		case errs[i] == nil:
+			c.done(Recorded)
+		case errors.Is(errs[i], ErrUsed):
+			c.done(UsedElsewhere)
+		default:
+			c.done(Unrecorded)
+		}
 	}
 }

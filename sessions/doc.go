@@ -14,7 +14,8 @@
 //	                    the client opens for more (Spread)
 //	  -> Bucket         all n: has the client completed too many attempts lately?
 //	  -> grantQueue     one grant for each client and address family, the newest
-//	  -> recorder       the Journal makes all queued grants durable together
+//	  -> recorder       the Journal makes all queued grants durable together, and answers
+//	                    for each: an error refuses this grant, and no other
 //	  -> Config.Close   ends what the clients of closing attempts have, and then
 //	  -> Gate           opens for the source addresses of the others, all together
 //
@@ -24,8 +25,20 @@
 // A connection that proves itself uses a nonce of the same windows (connection.go): the
 // shard that owns its client decides, and the recorder makes it durable with the grants.
 //
+// Several servers may share a Journal (package fleet). Then it refuses an attempt with a
+// nonce that another server has used (ErrUsed): this is a replay, and closes nothing
+// either. Learn makes nonces of other servers used in the windows, by the updates of the
+// shards, so that replays are refused before the Journal.
+//
+// The knocks of an attempt may go to several servers (split.go). Config.Parts gets those
+// that come here, and Complete takes an attempt of which others have got the rest: then it
+// takes a token of the Bucket, and goes on to the grantQueue.
+//
 // Of an attempt whose knocks came from two addresses that are not allowed together, the
 // recorder logs a line (othersource.go). Their number is bounded.
+//
+// A trace (trace.go) gets what becomes of each knock and attempt of one client, for its
+// administrator. Without one, that is one pointer to read for each knock.
 //
 // A client belongs to one shard, and a shard to one goroutine, so client state
 // needs no lock. Only the Floor of a secret is shared: verifiers read it. Ingest's

@@ -30,6 +30,10 @@ func TestMarks(t *testing.T) {
 	var mark, current, previous atomic.Uint32
 	s.replace([]Client{{Identifier: id, Current: Secret{Fingerprint: secret, Floor: floor(&mark)}}})
 	expect("no nonce used", &mark, 0)
+	s.handle(arrival{f.Knock(t, "com1", minute, 0, 0), alice})
+	expect("the first nonce, of which the mark must not say that it is unknown", &mark, 1)
+	s.handle(arrival{f.Knock(t, "com1", minute, 0, 1), alice})
+	expect("the nonce that the mark named too early", &mark, 1)
 	s.replace([]Client{{Identifier: id, Current: Secret{Fingerprint: secret, HighestNonce: 1000, Floor: floor(&mark)}}})
 	expect("recorded", &mark, 1000)
 	s.handle(arrival{f.Knock(t, "com1", minute, 2000, 1), alice})

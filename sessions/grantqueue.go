@@ -3,6 +3,7 @@ package sessions
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // pendingGrant is a grant whose entry is not recorded yet.
@@ -12,8 +13,24 @@ type pendingGrant struct {
 	// closedFrom is the address of a closing attempt before the grant: all that the client
 	// has ends first. Invalid: there was none.
 	closedFrom netip.Addr
+	closedBy   Attempt // of closedFrom
 	// empty: nothing opens, as after a closing attempt, or since the grant was superseded.
 	empty bool
+	taken int64 // when the last knock was in the shard's queue, in nanoseconds of clock.Boot
+}
+
+// closesFirst reports whether the closing attempt before the grant is another one than that
+// of the entry. It needs another entry: other gateways of a fleet carry it out only if
+// its nonces are recorded.
+func (p *pendingGrant) closesFirst() bool {
+	return p.closedFrom.IsValid() && p.closedBy.Count > 0 && p.closedBy.Secret == p.entry.Secret && p.closedBy.Base != p.entry.Base
+}
+
+// closingEntry returns that entry. The nonces used so far are those of the later one.
+func (p *pendingGrant) closingEntry() Entry {
+	e := p.entry
+	e.Base, e.Count, e.Stamp = p.closedBy.Base, p.closedBy.Count, p.closedBy.Timestamp
+	return e
 }
 
 // grantQueue holds the grants of a shard that the recorder has not taken yet: at
@@ -25,6 +42,7 @@ type grantQueue struct {
 	round    uint64 // counts the lists; the first is 1
 	list     []pendingGrant
 	previous []pendingGrant // the list before, which the recorder reads
+	waiting  atomic.Int64   // the length of list
 }
 
 // queuePosition is the position of a client's pending grant in a list.
@@ -53,16 +71,21 @@ func (q *grantQueue) put(positions *[2]queuePosition, p pendingGrant) (supersede
 	if waits == nil {
 		*own = queuePosition{q.round, uint32(len(q.list))}
 		q.list = append(q.list, p)
+		q.waiting.Store(int64(len(q.list)))
 		return superseded
 	}
 	if !waits.empty {
 		superseded++
 		if waits.grant.opensMore(p.grant) {
 			p.grant = waits.grant
+			if p.entry.Secret != waits.entry.Secret {
+				p.entry = waits.entry
+			}
+			p.entry.Base, p.entry.Count = waits.entry.Base, waits.entry.Count // of the attempt that opens
 		}
 	}
 	if !p.closedFrom.IsValid() {
-		p.closedFrom = waits.closedFrom
+		p.closedFrom, p.closedBy = waits.closedFrom, waits.closedBy
 	}
 	*waits = p
 	return superseded
@@ -108,6 +131,7 @@ func (q *grantQueue) take() []pendingGrant {
 		empty = nil
 	}
 	q.previous, q.list = q.list, empty
+	q.waiting.Store(0)
 	q.round++
 	return q.previous
 }

@@ -2,8 +2,10 @@ package sessions
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
+	"time"
 )
 
 // batchSize is the maximum number of grants in one call of the journal and of
@@ -21,18 +23,25 @@ type recorder struct {
 	// carried out; nil stops run.
 	barriers chan chan<- struct{}
 	counts   [NumOutcomes]atomic.Uint64
+	latency  latency
 	journal  Journal
+	trace    *atomic.Pointer[Trace] // the one that runs, or nil
 	// otherSources are attempts to name in the log.
 	otherSources otherSources
+	denials      denialList
 	conns        connQueue
 	gate         Gate
-	close        func([]Closing) // nil: closing attempts have no effect
+	test         tested
+	now          func() time.Time // clock.Boot; nil: latency is not measured
+	close        func([]Closing)  // nil: closing attempts have no effect
 	log          *slog.Logger
 
 	batch   []pendingGrant
 	entries []Entry
 	grants  []Grant
+	taken   []int64 // of the pending grants of grants, except those of the test
 	closing []Closing
+	none    []error // as many as entries in one call
 	done    chan struct{}
 }
 
@@ -41,11 +50,13 @@ func newRecorder(journal Journal, gate Gate, close func([]Closing), log *slog.Lo
 		wake:     make(chan struct{}, 1),
 		barriers: make(chan chan<- struct{}),
 		journal:  journal,
+		trace:    new(atomic.Pointer[Trace]),
 		gate:     gate,
 		close:    close,
 		log:      log,
 		batch:    make([]pendingGrant, 0, batchSize),
 		entries:  make([]Entry, 0, batchSize),
+		none:     make([]error, 2*batchSize+maxPendingConns),
 		grants:   make([]Grant, 0, batchSize),
 		done:     make(chan struct{}),
 	}
@@ -108,6 +119,7 @@ func (r *recorder) run() {
 // drain carries out all queued grants.
 func (r *recorder) drain() {
 	r.logOtherSources()
+	r.logDenials()
 	r.batch = r.batch[:0]
 	conns := r.conns.take() // recorded with the first batch
 	for _, queue := range r.queues {
@@ -130,43 +142,102 @@ func (r *recorder) drain() {
 // first for all that close. A client's grant that closes precedes those of the batch that
 // open.
 func (r *recorder) recordAndOpen(batch []pendingGrant, conns []pendingConn) {
-	r.entries, r.grants, r.closing = r.entries[:0], r.grants[:0], r.closing[:0]
+	r.entries, r.grants, r.taken, r.closing = r.entries[:0], r.grants[:0], r.taken[:0], r.closing[:0]
 	for _, p := range batch {
 		r.entries = append(r.entries, p.entry)
-		if p.closedFrom.IsValid() {
-			r.closing = append(r.closing, Closing{p.grant.Identifier, p.closedFrom})
-		}
-		if !p.empty {
-			r.grants = append(r.grants, p.grant)
-		}
 	}
 	for _, c := range conns {
 		r.entries = append(r.entries, c.entry)
 	}
-	err := r.journal.Record(r.entries) // which logs the error
-	// A service closes also if the nonces are not on disk: after a crash, a replay of
-	// these knocks is refused as one from before the start, and could open nothing.
+	for _, p := range batch {
+		if p.closesFirst() {
+			r.entries = append(r.entries, p.closingEntry())
+		}
+	}
+	errs := r.journal.Record(r.entries) // which logs the errors
+	if errs == nil {
+		errs = r.none[:len(r.entries)]
+	}
+	closings := errs[len(batch)+len(conns):]
+	for i, p := range batch {
+		var closing error
+		if p.closesFirst() {
+			closing, closings = closings[0], closings[1:]
+		}
+		r.decide(p, errs[i], closing)
+	}
 	if len(r.closing) > 0 && r.close != nil {
 		r.counts[Closed].Add(uint64(len(r.closing)))
 		r.close(r.closing)
 	}
-	finish(conns, err)
-	if err != nil {
-		r.counts[Unrecorded].Add(uint64(len(r.grants)))
-		return
-	}
+	finish(conns, errs[len(batch):len(batch)+len(conns)])
 	if len(r.grants) > 0 {
 		r.open(r.grants)
 	}
 }
 
+// decide takes what a pending grant closes and opens, after the journal's answer. A
+// service closes also if the nonces are not recorded: after a crash, a replay of these
+// knocks is refused as one from before the start, and could open nothing. A closing
+// attempt that was used elsewhere is a replay, and closes nothing. closing is the answer for
+// one that has another entry.
+func (r *recorder) decide(p pendingGrant, err, closing error) {
+	used := errors.Is(err, ErrUsed)
+	if used && (p.closedFrom.IsValid() || !p.empty) && !r.test.is(p.grant.Identifier, UsedElsewhere) {
+		r.counts[UsedElsewhere].Add(1)
+		r.logDenied(p.grant.Identifier, p.grant.Address, UsedElsewhere, 1)
+		r.granted(p.grant, UsedElsewhere, nil)
+	}
+	replay := used && p.empty || errors.Is(closing, ErrUsed)
+	if p.closedFrom.IsValid() && !replay {
+		r.closing = append(r.closing, Closing{p.grant.Identifier, p.closedFrom, p.closedBy})
+		r.granted(p.grant, Closed, nil)
+	}
+	switch {
+	case p.empty || used:
+	case err != nil:
+		if !r.test.is(p.grant.Identifier, Unrecorded) {
+			r.counts[Unrecorded].Add(1)
+			r.logDenied(p.grant.Identifier, p.grant.Address, Unrecorded, 1)
+		}
+		r.granted(p.grant, Unrecorded, err)
+	default:
+		r.grants = append(r.grants, p.grant)
+		if !r.test.has(p.grant.Identifier) {
+			r.taken = append(r.taken, p.taken)
+		}
+	}
+}
+
 // open passes recorded grants to the gate, all together.
 func (r *recorder) open(grants []Grant) {
-	r.counts[Opened].Add(uint64(len(grants)))
-	for i, err := range r.gate.Open(grants) {
-		if err != nil {
+	r.counts[Opened].Add(uint64(len(r.taken)))
+	errs := r.gate.Open(grants)
+	r.measure()
+	if errs == nil {
+		errs = r.none[:len(grants)]
+	}
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			r.granted(grants[i], Opened, nil)
+			r.test.is(grants[i].Identifier, Opened)
+		case r.test.is(grants[i].Identifier, Failed):
+		default:
+			r.granted(grants[i], Failed, err)
 			r.counts[Failed].Add(1)
 			r.log.Error("failed to open services for an authenticated sequence", "client", grants[i].Identifier, "address", grants[i].Address, "error", err)
 		}
+	}
+}
+
+// measure measures how long the grants of the batch took, also those that failed.
+func (r *recorder) measure() {
+	if r.now == nil {
+		return
+	}
+	now := r.now().UnixNano()
+	for _, taken := range r.taken {
+		r.latency.add(time.Duration(now - taken))
 	}
 }

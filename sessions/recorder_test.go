@@ -23,10 +23,10 @@ type slowJournal struct {
 	calls [][]Entry
 }
 
-func (j *slowJournal) Record(entries []Entry) error {
+func (j *slowJournal) Record(entries []Entry) []error {
 	time.Sleep(j.pause)
 	if j.err != nil {
-		return j.err
+		return each(j.err, len(entries))
 	}
 	j.calls = append(j.calls, slices.Clone(entries))
 	return nil
@@ -59,7 +59,7 @@ func TestGrantWaitsForItsRecord(t *testing.T) {
 	}
 	e := journal.calls[0][0]
 	if e.Identifier.String() != "com1" || e.HighestNonce != 9 || e.Stamp != uint32(minute*60) ||
-		!e.Ring.Used(8) || !e.Ring.Used(9) || e.Ring.Used(7) {
+		e.Base != 8 || e.Count != 2 || !e.Ring.Used(8) || !e.Ring.Used(9) || e.Ring.Used(7) {
 		t.Errorf("recorded %+v", e)
 	}
 }

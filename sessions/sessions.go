@@ -38,6 +38,17 @@ type Grant struct {
 	// rotates opens the port that is drawn from both.
 	Minute     schedule.Minute
 	PortSecret schedule.SecretName
+	Attempt    Attempt // zero: of an exchange
+}
+
+// Attempt identifies the datagrams of an attempt. With the secret, they can be made
+// again, unless their timestamps are Mixed.
+type Attempt struct {
+	Secret    verify.Fingerprint
+	Base      uint32 // the nonce of the first
+	Timestamp uint32
+	Count     uint8 // n
+	Mixed     bool  // they have several timestamps
 }
 
 // Within reports whether the sources of all knocks are in one prefix of these lengths:
@@ -65,6 +76,7 @@ type Gate interface {
 type Closing struct {
 	Identifier wire.Identifier
 	Address    netip.Addr // of the attempt, for the log
+	Attempt    Attempt
 }
 
 // Entry is the record of the nonces that a client has used with one secret. It
@@ -75,14 +87,25 @@ type Entry struct {
 	HighestNonce uint32      // the highest nonce used
 	Ring         replay.Ring // the used nonces up to HighestNonce
 	Stamp        uint32      // the timestamp of the knock that completed the attempt
+	// Base and Count are the nonces of the attempt itself, of which a grant may come: Base
+	// and those that follow. HighestNonce and Ring have them, with the nonces of knocks
+	// whose attempts are not complete. A connection has one nonce.
+	Base  uint32
+	Count uint8
 }
 
 // Journal stores Entries so that they outlive the process.
 type Journal interface {
-	// Record returns nil when the grants of the entries may take effect. One
-	// goroutine calls it; it must not retain the slice.
-	Record([]Entry) error
+	// Record returns nil when the grants of all entries may take effect, and otherwise
+	// an error (or nil) for each entry, in the order of the entries. ErrUsed: a nonce of
+	// the attempt is in the journal already. One goroutine calls it; it must not retain
+	// the slice.
+	Record([]Entry) []error
 }
+
+// ErrUsed is the error of an Entry with a nonce that another server has used, which
+// shares the Journal.
+var ErrUsed = errors.New("a nonce was used at another gateway")
 
 // Client is one registered client.
 type Client struct {
@@ -117,8 +140,17 @@ type Config struct {
 	// closing attempts have no effect.
 	Close   func([]Closing)
 	Journal Journal
-	Now     func() time.Time // clock.Boot
-	Log     *slog.Logger
+	// Parts gets each knock, its source and its outcome, if attempts may be split over
+	// servers (split.go). Opened means that the attempt is complete. The shards call it; it
+	// must return at once. nil: no attempt is split.
+	Parts func(verify.Knock, netip.Addr, Outcome)
+	// Test is a client with which the server tests itself. No counter has its knocks, and
+	// Parts does not get them; Tested gets the outcome of each, and must return at once. The
+	// shards and the goroutine of Gate call it. The zero value: there is none.
+	Test   wire.Identifier
+	Tested func(Outcome)
+	Now    func() time.Time // clock.Boot
+	Log    *slog.Logger
 }
 
 // Sessions holds the state of all clients.
@@ -139,6 +171,7 @@ func New(cfg Config) (*Sessions, error) {
 		recorder: newRecorder(cfg.Journal, cfg.Gate, cfg.Close, cfg.Log),
 		now:      cfg.Now,
 	}
+	s.recorder.now, s.recorder.test = cfg.Now, tested{cfg.Test, cfg.Tested}
 	for i := range s.shards {
 		s.shards[i] = newShard(s.recorder, cfg)
 	}

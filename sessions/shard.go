@@ -26,9 +26,10 @@ type client struct {
 	bucket   Bucket
 	queued   [2]queuePosition
 	spread   Spread
+	denials  denials
 }
 
-// update is one of: a Remove, a Begin, a Missed, a Resync, or else a new list of the
+// update is one of: a Remove, a Begin, a Missed, a Resync, a Learn, or else a new list of the
 // shard's clients.
 type update struct {
 	clients []Client
@@ -38,6 +39,7 @@ type update struct {
 	missed  time.Time                  // zero: not a Missed
 	resync  wire.Identifier            // zero: not a Resync
 	found   *bool                      // set to true if the shard has the client of resync
+	learned []Entry                    // nil: not a Learn
 	done    chan struct{}              // the shard closes it when the update is done
 }
 
@@ -50,11 +52,14 @@ type shard struct {
 	updates chan update
 	// connections are those that prove themselves: see connection.go.
 	connections chan connArrival
+	completed   chan Completed // see split.go
+	parts       func(verify.Knock, netip.Addr, Outcome)
 	recorder    *recorder
 	grants      *grantQueue // of the recorder
 	limit       Limit
 	now         func() time.Time
 	threshold
+	unknown   denials          // of clients that the shard does not know
 	_         cpu.CacheLinePad // the shard writes counts; the workers must not share a cache line with them
 	counts    [NumOutcomes]atomic.Uint64
 	_         cpu.CacheLinePad
@@ -67,6 +72,8 @@ func newShard(r *recorder, cfg Config) *shard {
 		queue:       make(chan arrival, queueSize),
 		updates:     make(chan update),
 		connections: make(chan connArrival, connQueueSize),
+		completed:   make(chan Completed, completedQueueSize),
+		parts:       cfg.Parts,
 		recorder:    r,
 		grants:      r.newQueue(),
 		limit:       cfg.Limit,
@@ -97,7 +104,7 @@ func (s *shard) replace(list []Client) {
 			w.update(c, secret, since)
 			return *w
 		}
-		clients[i] = client{current: next(c.Current), bucket: before.bucket, queued: before.queued, spread: c.Spread}
+		clients[i] = client{current: next(c.Current), bucket: before.bucket, queued: before.queued, spread: c.Spread, denials: before.denials}
 		if c.Previous.Fingerprint != 0 {
 			w := next(c.Previous)
 			clients[i].previous = &w
@@ -126,6 +133,8 @@ func (s *shard) run(ctx context.Context) {
 			s.handle(a)
 		case a := <-s.connections:
 			s.connection(a)
+		case x := <-s.completed:
+			s.complete(x)
 		case u := <-s.updates:
 			switch {
 			case u.gone != nil:
@@ -136,6 +145,8 @@ func (s *shard) run(ctx context.Context) {
 				s.missed(u.missed)
 			case u.resync != wire.Identifier{}:
 				*u.found = s.resync(u.resync) || *u.found
+			case u.learned != nil:
+				s.learn(u.learned)
 			default:
 				s.replace(u.clients)
 			}
@@ -148,11 +159,23 @@ func (s *shard) run(ctx context.Context) {
 func (s *shard) handle(a arrival) {
 	s.readClocks(len(s.queue))
 	outcome, c, w, of := s.decide(a)
+	id := a.knock.Identifier()
+	if s.parts != nil && !s.recorder.test.has(id) {
+		s.parts(a.knock, a.source, outcome)
+	}
 	if outcome == Opened && !c.bucket.Take(s.now(), s.limit) {
 		outcome = RateLimited
 	}
+	if t := s.recorder.traces(a.knock.Identifier()); t != nil {
+		t.Decided(s.explain(a, outcome, of))
+	}
 	if outcome != Opened {
-		s.counts[outcome].Add(1)
+		if !s.recorder.test.is(id, outcome) {
+			s.counts[outcome].Add(1)
+			if denied[outcome] {
+				s.deny(id, a.source, outcome)
+			}
+		}
 		return
 	}
 	highest, _ := w.nonces.Highest()
@@ -161,13 +184,23 @@ func (s *shard) handle(a arrival) {
 			Identifier: a.knock.Identifier(), Address: a.source.Unmap(), ISN: a.knock.ISN(),
 			Minute: a.knock.Minute(), PortSecret: of.portSecret, Differ: of.differ,
 		},
-		entry: Entry{a.knock.Identifier(), w.secret, highest, w.nonces.Ring(), a.knock.Timestamp()},
+		entry: Entry{a.knock.Identifier(), w.secret, highest, w.nonces.Ring(), a.knock.Timestamp(), a.knock.Base(), uint8(a.knock.Maximum()) + 1},
 	}
 	if a.knock.Closes() {
 		p.closedFrom, p.empty = p.grant.Address, true
 	}
-	if n := s.grants.put(&c.queued, p); n > 0 {
+	p.grant.Attempt, p.taken = of.made(&a.knock), s.elapsed
+	if p.empty {
+		p.closedBy = p.grant.Attempt
+	}
+	s.enqueue(c, p)
+}
+
+// enqueue passes a grant to the recorder.
+func (s *shard) enqueue(c *client, p pendingGrant) {
+	if n := s.grants.put(&c.queued, p); n > 0 && !s.recorder.test.is(p.grant.Identifier, Superseded) {
 		s.counts[Superseded].Add(uint64(n))
+		s.recorder.granted(p.grant, Superseded, nil)
 	}
 	s.recorder.notify()
 }
@@ -192,8 +225,8 @@ func (s *shard) decide(a arrival) (Outcome, *client, *window, *attempt) {
 	}
 	from := sourceOf(a.source.Unmap())
 	outcome, of := w.slot.record(&a.knock, from, c.spread, milliseconds(s.elapsed/int64(time.Millisecond)), &w.nonces)
-	if outcome == OtherSource && !of.failed {
-		of.failed = true
+	if outcome == OtherSource && !of.is(failed) {
+		of.flags |= failed
 		s.recorder.otherSources.put(otherSource{a.knock.Identifier(), of.source, from})
 		s.recorder.notify()
 	}

@@ -50,7 +50,7 @@ func (s *slot) record(k *verify.Knock, from source, allowed Spread, now millisec
 // what the client has closed must not open, or the reverse, because a knock was delayed.
 func (s *slot) retireBefore(complete *attempt, w *replay.Window) {
 	for i := range s.attempts[:s.held] {
-		if a := &s.attempts[i]; a.base < complete.base && a.closes != complete.closes {
+		if a := &s.attempts[i]; a.base < complete.base && a.is(closes) != complete.is(closes) {
 			a.retire(s.last, w)
 		}
 	}
@@ -71,7 +71,7 @@ func (s *slot) find(k *verify.Knock, from source, now milliseconds, w *replay.Wi
 		case -last <= d && d <= last:
 			return nil
 		case d > 0:
-			newer, late = newer+1, late || now-a.began > reorderTime || a.count > s.last && a.closes != k.Closes()
+			newer, late = newer+1, late || now-a.began > reorderTime || a.count > s.last && a.is(closes) != k.Closes()
 		}
 		if a.base < s.attempts[oldest].base {
 			oldest = i

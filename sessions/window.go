@@ -77,8 +77,11 @@ func (w *window) raiseFloor() {
 		return
 	}
 	highest, used := w.nonces.Highest()
-	if !used || w.forgotten {
+	switch {
+	case !used || w.forgotten:
 		highest = 0
+	case highest == 0:
+		highest = 1 // for a floor, 0 is unknown: any nonce would pass
 	}
 	w.floor.Raise(w.nonces.Floor(), highest)
 }

@@ -14,11 +14,23 @@
 //	                       client has a lease, once more with the label of closing
 //	  -> Knock
 //
+// Explain (explain.go) is for a datagram that was refused while an administrator traces its
+// identifier: it checks the signature also if a cheaper rule is broken, so that it can
+// separate what the client has sent from what any host can forge.
+//
 // A connection proves itself by the handshake of package preamble, instead of a knock
 // (connection.go):
 //
 //	preamble, now   -> preamble.Parse, timestamp, HMAC, nonce -> Claim
 //	proof           -> HMAC                                   -> Connection
+//
+// A gateway of a fleet verifies attempts that another one has accepted (attempt.go, tag.go):
+//
+//	base, timestamp -> AppendAttempt -> n datagrams, and Tag   at the gateway that grants
+//	n datagrams     -> HMACs, one base and timestamp -> Attempt, and Tagged   at the others
+//
+// With a key for each gateway (gateway.go), the former has KeysOfGateway in its table, and
+// the others have the secrets: AttemptAt, TaggedAt.
 //
 // All workers share one KeyTable. It is immutable except for the floors and the marks
 // of clients that have a lease. The owner of a secret's window (package sessions) raises

@@ -24,10 +24,10 @@ import (
 func commands(env cli.Env) []*cobra.Command {
 	return slices.Concat(
 		[]*cobra.Command{
-			runCommand(env), compareCommand(env), reportCommand(env), knocktimeCommand(env), connectCommand(env), proofsCommand(env),
-			insideCommand(env), knocktimeInsideCommand(env), realInsideCommand(env), connectInsideCommand(env), proofsInsideCommand(env), sinkCommand(env),
+			runCommand(env), compareCommand(env), reportCommand(env), knocktimeCommand(env), connectCommand(env), proofsCommand(env), fleetCommand(env), soakCommand(env), hostileCommand(env),
+			insideCommand(env), knocktimeInsideCommand(env), realInsideCommand(env), connectInsideCommand(env), proofsInsideCommand(env), fleetInsideCommand(env), soakInsideCommand(env), hostileInsideCommand(env), sinkCommand(env),
 		},
-		exchangesTrial().commands(env), insiderTrial().commands(env), carriersTrial().commands(env),
+		exchangesTrial().commands(env), insiderTrial().commands(env), carriersTrial().commands(env), looksTrial().commands(env),
 	)
 }
 
@@ -84,7 +84,7 @@ report names it, and what is missing.
 
 Writes report.html, its plots and result.json to the directory of --out, and a
 table to the terminal. Fails if counters do not add up, or if honest knocks are
-lost although nothing is overloaded. Takes about 12 minutes; with --quick a
+lost although nothing is overloaded. Takes about 15 minutes; with --quick a
 minute.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 // server is attacked. Its results have the type R.
 type trial[R interface{ Failure() string }] struct {
 	name, short, long string
+	usage             string // of --window; "": of a flood
 	write             func(io.Writer, []R) error
 	run               func(
 		ctx context.Context, server string, window time.Duration, progress func(done, all int, what string),
@@ -69,7 +71,7 @@ func (t trial[R]) outside(env cli.Env) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&server, "server", "", serverUsage)
-	c.Flags().DurationVar(&window, "window", 5*time.Second, "how long the honest clients take turns under each attack")
+	c.Flags().DurationVar(&window, "window", 5*time.Second, cmp.Or(t.usage, "how long the honest clients take turns under each attack"))
 	c.Flags().BoolVar(&asJSON, "json", false, "print the results as a JSON array")
 	return c
 }

@@ -40,7 +40,7 @@ bind = "connection"
 open_to = "anyone"
 open_for = "1h"
 open_max = "2h"
-`, echoEOF(t)), "alice=echo", "bob=web")
+`, echoAtOnce(t)), "alice=echo", "bob=web")
 	n.addOperation("echo-alice", "echo", "alice")
 	n.serve()
 	alice := n.path("alice.toml")
@@ -106,27 +106,41 @@ sed -n "s/^secret = '\(.*\)'$/\1/p" bob.toml > key; chmod 600 key
 	stays("beside forward", asClient+":8080")
 	f.interrupt()
 	n.run(nil, n.path("sallyportd"), "lease", "close", "-c", n.path("gate/sallyportd.toml"), "--all")
-	if out, err := n.tryKnock("echo-alice"); err != nil {
+	const missing = "by a client's secret, which this profile does not have: ask the server's administrator"
+	if out, err := n.tryKnock("echo-alice"); err != nil || !strings.Contains(out, missing) {
 		t.Errorf("knock by an operation alone: %v\n%s", err, out)
+	}
+	text, err = n.try(n.client, n.path("sallyport"), "connect", n.path("echo-alice.toml"))
+	if err == nil || !strings.Contains(text, "requires an identifier and a secret") || !strings.Contains(text, "hint: ask the server's administrator for a profile") {
+		t.Errorf("connect by an operation alone: %v\n%s", err, text)
 	}
 	if got := connect(large, "--protocol", "challenge"); got != large {
 		t.Errorf("by an operation: connect got %d bytes, want %d", len(got), len(large))
 	}
+	const executed = `msg="operation executed" operation=echo-alice `
+	before := n.counted(executed)
+	out = n.run(n.client, n.path("sallyport"), "run", alice, "--protocol", "challenge", "--once", "--", "/bin/bash", "-c",
+		`exec 3<>/dev/tcp/{host}/{port} && printf hello >&3 && head -c 5 <&3`)
+	if !strings.Contains(out, "hello") {
+		t.Errorf("by an operation: run printed %q", out)
+	}
+	n.await("the line about the operation", func() bool { return n.logged(executed) > before })
+	if got := n.counted(executed) - before; got != 1 {
+		t.Errorf("by an operation: run executed it %d times", got)
+	}
 }
 
-// addOperation adds an operation of a client to the configuration, and its tables to the
-// client's profile.
+// addOperation adds an operation of a client to the configuration. The client's profile
+// then has both.
 func (n *network) addOperation(id, service, name string) {
 	n.t.Helper()
 	table := n.operation(id, fmt.Sprintf("service = %q\nclient = %q\n", service, n.identifier(name)))
 	n.appendTo("gate/sallyportd.toml", "[challenge]\n"+table)
 	n.operationProfile(id)
-	text, err := os.ReadFile(n.path(id + ".toml"))
-	if err != nil {
+	if err := os.Remove(n.path(name + ".toml")); err != nil {
 		n.t.Fatal(err)
 	}
-	_, tables, _ := strings.Cut(string(text), "[challenge]")
-	n.appendTo(name+".toml", "\n[challenge]"+tables)
+	n.run(nil, n.path("sallyportd"), "operation", "profile", id, "--with-client", "-c", n.path("gate/sallyportd.toml"), "--out", n.path(name+".toml"))
 }
 
 func (n *network) appendTo(name, text string) {

@@ -44,7 +44,13 @@ func (o *knockOptions) exchangeConfig(
 ) (client.ExchangeConfig, error) {
 	cfg := client.ExchangeConfig{
 		Server: p.Server, Addresses: p.Addresses, Challenge: *p.Challenge, Attempts: o.attempts, Timeout: o.timeout,
-		Family: o.family(), Watch: o.watchOf(p), Carrier: o.carrierOf(), Tunnel: tunnel.Dialer{}, Random: rand.Reader, Now: env.Now, Report: report,
+		Family: o.family(), Watch: o.watchOf(p), Carrier: o.carrierOf(), Probe: o.probe, Random: rand.Reader, Now: env.Now, Report: report,
+	}
+	if p.Spreads() {
+		cfg.Gateways = p.Gateways
+	}
+	if !o.direct {
+		cfg.Tunnel = tunnel.Dialer{}
 	}
 	if of := &cfg.Challenge; of.Service == "" {
 		of.Service, of.Bind, of.ServiceName = fixedService(p.Service), p.Bind, p.ServiceName
@@ -74,10 +80,19 @@ func (o *knockOptions) elseExchange(ctx context.Context, env cli.Env, p client.P
 	return &cfg, err
 }
 
+// adviseTunnel adds to an error that a tunnel may help, which --fdpass excludes.
+func (o *knockOptions) adviseTunnel(p client.Profile, err error) error {
+	var offline *client.OfflineError
+	if !o.direct || p.Challenge == nil || !p.Challenge.Tunnel || !errors.As(err, &offline) {
+		return err
+	}
+	return cli.WithHint(err, "with --fdpass, connections do not go through the web server: omit --fdpass and ProxyUseFdpass")
+}
+
 // misuseOfExchange marks errors before anything was sent.
 func misuseOfExchange(err error) error {
-	isn, carrier := (*client.ISNError)(nil), (*client.CarrierError)(nil)
-	if errors.As(err, &isn) || errors.As(err, &carrier) {
+	isn, carrier, signing := (*client.ISNError)(nil), (*client.CarrierError)(nil), (*client.SigningError)(nil)
+	if errors.As(err, &isn) || errors.As(err, &carrier) || errors.As(err, &signing) && signing.Unsent() {
 		return cli.Misuse(err)
 	}
 	return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"sallyport/cmd/internal/cli"
@@ -30,6 +31,28 @@ func TestElseExchange(t *testing.T) {
 		got, err := options.elseExchange(t.Context(), cli.Env{}, c.profile, c.keep)
 		if err != nil || (got != nil) != c.want {
 			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
+
+// TestNoTunnelWithFdpass: the descriptor of a tunnel cannot be passed, so connect does not
+// open one, for which it would have used an exchange up.
+func TestNoTunnelWithFdpass(t *testing.T) {
+	o, err := exchange.DescribeOperation("web-alice", exchange.Mutual, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	p := client.Profile{Challenge: &client.Challenge{Operation: o, HTTPS: "https://www.example.org", Service: ":22", Tunnel: true}}
+	for _, direct := range []bool{false, true} {
+		options := knockOptions{carrier: carrierAuto, direct: direct}
+		cfg, err := options.exchangeConfig(t.Context(), cli.Env{}, p, true, nil)
+		if err != nil || (cfg.Tunnel == nil) != direct {
+			t.Errorf("direct %t: %+v, %v", direct, cfg, err)
+		}
+		shown := cli.Explain(options.adviseTunnel(p, &client.OfflineError{})).Hint
+		if strings.Contains(shown, "omit --fdpass") != direct {
+			t.Errorf("direct %t: %s", direct, shown)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +31,8 @@ same address.
 The command sends sequences like those of "knock", which close instead. The server
 never replies, and it ignores them if the client has nothing open. So the command
 prints "sent", and exits with 0, unless ICMP errors show that they did not arrive.
+
+If the profile names gateways, the sequences go to all of them, or to that of --gateway.
 
 A profile of an operation only cannot close: use the operation that closes, with
 "sallyport knock".`,
@@ -57,7 +61,11 @@ A profile of an operation only cannot close: use the operation that closes, with
 			if err != nil {
 				return err
 			}
-			return env.Out().Labelled(output.Cell{Text: "sent", Colour: output.Green}, fmt.Sprintf("sequences that close, to %s", result.Address))
+			to := result.Address.String()
+			if n := len(p.Carriers()); n > 1 && o.gateway == "" {
+				to = fmt.Sprintf("%d gateways", n)
+			}
+			return env.Out().Labelled(output.Cell{Text: "sent", Colour: output.Green}, "sequences that close, to "+to)
 		},
 	}
 	o.timeout = client.DefaultTimeout
@@ -75,7 +83,7 @@ func (o *knockOptions) closingFlags(c *cobra.Command) {
 		case "attempts":
 			f.Usage = fmt.Sprintf("the number of attempts (default %d)", client.DefaultUnwatched)
 			c.Flags().AddFlag(f)
-		case "verbose", "ipv4", "ipv6":
+		case "verbose", "ipv4", "ipv6", "gateway":
 			c.Flags().AddFlag(f)
 		}
 	})
@@ -91,16 +99,66 @@ func canClose(name string, p client.Profile) error {
 		"use the profile of an operation with action = \"close\"")
 }
 
-// closeAll sends the sequences that close.
+// closeAll sends the sequences that close, to all gateways of the profile at once: the
+// client may have something open at each. If it cannot send to some, it prints that.
 func (o *knockOptions) closeAll(ctx context.Context, env cli.Env, p client.Profile, report func(client.Event)) (client.Result, error) {
-	nonces, err := profile.Nonces(ctx, p)
+	var mu sync.Mutex // of report
+	g, err := o.gatewaysOf(ctx, p, nil)
 	if err != nil {
-		return client.Result{}, cli.Misuse(err)
+		return client.Result{}, err
 	}
-	result, err := client.Close(ctx, client.Config{
-		Profile: p, Nonces: nonces, Attempts: o.attempts, Family: o.family(), Now: env.Now, Report: report,
-	})
-	return result, misuseOfNonces(err)
+	results, errs := make([]client.Result, len(g.profiles)), make([]error, len(g.profiles))
+	var sending sync.WaitGroup
+	for i, p := range g.profiles {
+		nonces, err := profile.Nonces(ctx, p)
+		if err != nil {
+			errs[i] = cli.Misuse(err)
+			continue
+		}
+		sending.Go(func() {
+			result, err := client.Close(ctx, client.Config{
+				Profile: p, Nonces: nonces, Attempts: o.attempts, Family: o.family(), Now: env.Now,
+				Report: func(e client.Event) {
+					mu.Lock()
+					defer mu.Unlock()
+					if report != nil {
+						report(e)
+					}
+				},
+			})
+			result.Gateway = g.Names[i]
+			results[i], errs[i] = result, misuseOfNonces(err)
+		})
+	}
+	sending.Wait()
+	if len(p.Carriers()) > 1 {
+		nextSecond(ctx, env.Now)
+	}
+	if len(errs) == 1 {
+		return results[0], errs[0]
+	}
+	sent := slices.Index(errs, nil)
+	if sent < 0 {
+		return results[0], errors.Join(errs...)
+	}
+	for i, err := range errs {
+		if err != nil {
+			env.Err().Warning("gateway "+g.Names[i]+": "+err.Error(), "what is open there ends by itself, unless it has no end")
+		}
+	}
+	return results[sent], nil
+}
+
+// nextSecond waits until the next second of the wall clock begins, or ctx ends. Gateways
+// compare attempts with two keys by their timestamps, and of the same second, the closing
+// one counts as later: a knock right after "close" would open at its own gateway only
+// (sessions/fleet/grants/GRANTS.md, rule 6).
+func nextSecond(ctx context.Context, now func() time.Time) {
+	begin := now()
+	select {
+	case <-time.After(begin.Truncate(time.Second).Add(time.Second).Sub(begin)):
+	case <-ctx.Done():
+	}
 }
 
 // closeFlag adds --close to a command that knocks.

@@ -50,7 +50,7 @@ socket, as ssh makes it with
 This does not exist on Windows.
 
 If the profile has tunnel = true, and the exchange went by HTTPS, the connection goes
-through the same web server. Then --fdpass is not possible.
+through the same web server. With --fdpass, it goes to the service itself.
 
 With bind = "isn" in the profile, the connection begins with the sequence number
 that the server expects. This requires Linux and CAP_NET_ADMIN.`,
@@ -84,16 +84,14 @@ that the server expects. This requires Linux and CAP_NET_ADMIN.`,
 			}
 			// The connection is what the user asks for, whatever the profile's watch is.
 			o.watch = string(client.WatchConnection)
+			o.direct = fdpass
 			result, err := o.send(c, env, p, true)
 			if err != nil {
-				return err
+				return o.adviseTunnel(p, err)
 			}
 			profile.End(p) // the connection may last for long
 			if result.Tunnel != nil {
 				defer result.Tunnel.Close()
-				if fdpass {
-					return cli.WithHint(errors.New("--fdpass: the connection goes through a web server, which this program must carry"), "omit --fdpass and ProxyUseFdpass")
-				}
 				return forward(c.Context(), env, streamConn{result.Tunnel})
 			}
 			defer result.Conn.Close()

@@ -93,21 +93,13 @@ open_for = "4s"
 	}
 	var during string
 	n.within("all", func() { during = scan(before) }, func() bool { return n.reaches(n.client, asClient+":22") })
-	n.knock("all")
-	got := n.run(n.client, "ssh", append(options, asClient, "echo", "through the firewall")...)
-	if !strings.Contains(got, "through the firewall") {
-		t.Errorf("ssh printed %q", got)
+	n.prints("all", "through the firewall", slices.Concat([]string{"ssh"}, options, []string{asClient, "echo", "through the firewall"})...)
+	n.prints("all", "through the proxy", slices.Concat([]string{"ssh", "-p", "8022"}, options, []string{asClient, "echo", "through the proxy"})...)
+	n.prints("all", "You knocked correctly", "curl", "-sS", "http://"+asClient+":8080/test1.html")
+	for _, address := range []string{asClient + ":5400", asClient + ":8053"} {
+		open := false
+		n.within("all", func() { open = n.echoes(n.client, address) }, func() bool { return open })
 	}
-	got = n.run(n.client, "ssh", append(options, "-p", "8022", asClient, "echo", "through the proxy")...)
-	if !strings.Contains(got, "through the proxy") {
-		t.Errorf("ssh printed %q", got)
-	}
-	got = n.run(n.client, "curl", "-sS", "http://"+asClient+":8080/test1.html")
-	if !strings.Contains(got, "You knocked correctly") {
-		t.Errorf("curl printed %q", got)
-	}
-	n.opensUDP(n.client, asClient+":5400")
-	n.opensUDP(n.client, asClient+":8053")
 	n.closes("ssh", "echo", "pour", "web", "sshproxy", "echoproxy")
 	// The kernel removes an element by its own clock. On a busy machine, its timeout
 	// begins later than the server's lease.
@@ -267,11 +259,7 @@ func TestFilteredLook(t *testing.T) {
 	}
 	var during string
 	n.within("all", func() { during = scan(before) }, func() bool { return n.reaches(n.client, asClient+":8080") })
-	n.knock("all")
-	got := n.run(n.client, "curl", "-sS", "http://"+asClient+":8080/test1.html")
-	if !strings.Contains(got, "You knocked correctly") {
-		t.Errorf("curl printed %q", got)
-	}
+	n.prints("all", "You knocked correctly", "curl", "-sS", "http://"+asClient+":8080/test1.html")
 	n.closes("web")
 	if after := scan(before); before != during || before != after {
 		t.Errorf("before:\n%s\nduring:\n%s\nafter:\n%s", before, during, after)
@@ -310,10 +298,10 @@ func TestOpenToAnyone(t *testing.T) {
 	}, func() bool { return open })
 	n.await("an end without a later grant", func() bool {
 		n.closes("pour")
-		grants := n.logged("msg=opened service=pour ")
+		grants := n.counted("msg=opened service=pour ")
 		reached := slices.DeleteFunc(slices.Clone(strangers), func(address string) bool { return !n.reaches(n.stranger, address) })
 		// On a busy machine, a knock may open only after the end of the lease before.
-		if n.logged("msg=opened service=pour ") > grants {
+		if n.counted("msg=opened service=pour ") > grants {
 			return false
 		}
 		for _, address := range reached {

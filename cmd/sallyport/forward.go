@@ -73,11 +73,15 @@ with exit code 0.`,
 			if err != nil {
 				return err
 			}
-			routes, err := o.routes(c.Context(), env, args[0], p, words)
+			g, err := o.gatewaysOf(c.Context(), p, nil)
+			if err != nil {
+				return err
+			}
+			routes, err := o.routes(c.Context(), env, args[0], p, g, words)
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			cfg, err := o.forwardConfig(c, env, p)
+			cfg, err := o.forwardConfig(c, env, p, g)
 			if err == nil {
 				err = o.checkClose(args[0], p)
 			}

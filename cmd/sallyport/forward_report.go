@@ -14,7 +14,7 @@ type forwardEvent struct {
 	Event   string   `json:"event"`             // "listening", "open" or "failed"
 	Port    string   `json:"port"`              // of the service, as in the arguments
 	Local   []string `json:"local,omitempty"`   // listening: the addresses of the local sockets
-	Service string   `json:"service,omitempty"` // open: its address and port
+	Service string   `json:"service,omitempty"` // open: its address and port; missing: it is reached through the web server
 	// failed: as in the error of each command
 	Error   string   `json:"error,omitempty"`
 	Reason  string   `json:"reason,omitempty"`
@@ -65,10 +65,15 @@ func (r *forwardReport) event(e forwarding.Event) {
 		port := r.names[e.Route.Service]
 		again := r.failed[port]
 		r.failed[port] = false
+		service, text := "", "through the web server"
+		if e.Service.IsValid() {
+			service = e.Service.String()
+			text = service
+		}
 		if r.options.json {
-			r.print(forwardEvent{Event: "open", Port: port, Service: e.Service.String()})
+			r.print(forwardEvent{Event: "open", Port: port, Service: service})
 		} else if again || r.options.verbose {
-			r.env.Out().Labelled(output.Cell{Text: "open", Colour: output.Green}, e.Service.String())
+			r.env.Out().Labelled(output.Cell{Text: "open", Colour: output.Green}, text)
 		}
 	case forwarding.Failed:
 		port := r.names[e.Route.Service]

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
-	"sallyport/cmd/internal/profile"
 	"sallyport/sessions/client"
 	forwarding "sallyport/sessions/client/forward"
 )
@@ -27,7 +26,7 @@ func parseWords(args []string) (words []forwarding.Word, err error) {
 
 // routes returns the routes of words, without sockets. A word that names the service of
 // the profile means that one, also on another host than the server.
-func (o *knockOptions) routes(ctx context.Context, env cli.Env, name string, p client.Profile, words []forwarding.Word) ([]forwarding.Route, error) {
+func (o *knockOptions) routes(ctx context.Context, env cli.Env, name string, p client.Profile, g gateways, words []forwarding.Word) ([]forwarding.Route, error) {
 	challenge, err := o.usesChallenge(p)
 	if err != nil {
 		return nil, err
@@ -41,7 +40,7 @@ func (o *knockOptions) routes(ctx context.Context, env cli.Env, name string, p c
 			bind, named, handshake = p.Bind, p.ServiceName, p.Handshake
 		}
 	}
-	prover, err := newProver(ctx, env, p, bind, named)
+	prover, err := newGatewayProver(ctx, env, g, bind, named)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +63,9 @@ func (o *knockOptions) routes(ctx context.Context, env cli.Env, name string, p c
 		if service != "" && w.Port == own.Port && w.Rotates == own.Rotates && w.UDP == own.UDP {
 			routes[i].Service = ""
 			routes[i].Each = routes[i].Each || bind == client.BindISN || challenge && p.Challenge.Tunnel
-			routes[i].Prover = prover
+			if prover != nil {
+				routes[i].Prover = prover
+			}
 			routes[i].Granted = handshake == client.HandshakeGranted
 		}
 	}
@@ -72,7 +73,7 @@ func (o *knockOptions) routes(ctx context.Context, env cli.Env, name string, p c
 }
 
 // forwardConfig returns how to knock.
-func (o *knockOptions) forwardConfig(c *cobra.Command, env cli.Env, p client.Profile) (cfg forwarding.Config, err error) {
+func (o *knockOptions) forwardConfig(c *cobra.Command, env cli.Env, p client.Profile, g gateways) (cfg forwarding.Config, err error) {
 	challenge, err := o.usesChallenge(p)
 	if err != nil {
 		return cfg, err
@@ -81,28 +82,34 @@ func (o *knockOptions) forwardConfig(c *cobra.Command, env cli.Env, p client.Pro
 	if o.verbose {
 		progress.details(c.Root().Version, p, challenge)
 	}
-	if challenge {
+	g.Report = progress.report
+	if cfg.OpenFor = p.OpenFor; challenge {
 		cfg.OpenFor = p.Challenge.OpenFor
-		exchange, err := o.exchangeConfig(c.Context(), env, p, true, progress.report)
-		if err != nil {
-			return cfg, err
-		}
-		cfg.Knock = forwarding.Challenge(exchange)
-		return cfg, nil
 	}
-	nonces, err := profile.Nonces(c.Context(), p)
+	sequences, exchanges, err := o.configs(c.Context(), env, g, challenge, true, progress.report)
 	if err != nil {
 		return cfg, err
 	}
-	other, err := o.elseExchange(c.Context(), env, p, true)
-	if err != nil {
-		return cfg, err
+	cfg.Knock = func(ctx context.Context, r forwarding.Request) (opened forwarding.Opened, err error) {
+		err = g.Try(ctx, func(ctx context.Context, t client.Turn) (bool, error) {
+			turn := o.inTurn(t, p)
+			var err error
+			if challenge {
+				x := exchanges[t.Gateway]
+				x.Attempts = turn.attempts
+				opened, err = forwarding.Challenge(x)(ctx, r)
+			} else {
+				s := sequences[t.Gateway]
+				s.Attempts, s.NoWait = turn.attempts, turn.noWait
+				opened, err = forwarding.Sequence(s)(ctx, r)
+			}
+			if err == nil {
+				g.current.Store(int64(t.Gateway))
+			}
+			return true, err // a local program waits for one address
+		})
+		return opened, err
 	}
-	cfg.OpenFor = p.OpenFor
-	cfg.Knock = forwarding.Sequence(client.Config{
-		Else: other, Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
-		NoWait: o.noWait, Now: env.Now, Report: progress.report,
-	})
 	return cfg, nil
 }
 

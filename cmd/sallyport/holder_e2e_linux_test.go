@@ -9,16 +9,17 @@ import (
 	"testing"
 )
 
-// hold starts "sallyportd firewall hold", and waits until it has the table.
-func (n *network) hold() *exec.Cmd {
+// hold starts "sallyportd firewall hold" with more arguments, and waits until it has the
+// table.
+func (n *network) hold(more ...string) *exec.Cmd {
 	n.t.Helper()
 	log, err := os.OpenFile(n.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	defer log.Close()
-	before := n.logged("holding the firewall")
-	holder := exec.Command(n.path("sallyportd"), "firewall", "hold", "-c", n.path("gate/sallyportd.toml"))
+	before := n.counted("holding the firewall")
+	holder := exec.Command(n.path("sallyportd"), append([]string{"firewall", "hold", "-c", n.path("gate/sallyportd.toml")}, more...)...)
 	holder.Stderr = log
 	if err := holder.Start(); err != nil {
 		n.t.Fatal(err)
@@ -62,10 +63,19 @@ func TestHolderOutlivesServers(t *testing.T) {
 	flush := func(when string) {
 		t.Helper()
 		for _, rules := range [][]string{{"flush", "ruleset"}, {"flush", "table", "inet", "sallyport"}} {
-			before := n.logged("restored")
+			before := n.counted("restored")
 			n.run(nil, "nft", rules...)
 			n.await(when+": the table after "+strings.Join(rules, " "), func() bool { return n.logged("restored") > before })
 			closed(when + ", after " + strings.Join(rules, " "))
+		}
+	}
+	status := func(when string, want ...string) {
+		t.Helper()
+		out := n.run(nil, n.path("sallyportd"), "status", "-c", n.path("gate/sallyportd.toml"), "--json")
+		for _, text := range want {
+			if !strings.Contains(out, text) {
+				t.Errorf("%s: no %s in\n%s", when, text, out)
+			}
 		}
 	}
 	holder := n.hold()
@@ -94,6 +104,7 @@ func TestHolderOutlivesServers(t *testing.T) {
 	holder.Process.Kill()
 	holder.Wait()
 	n.await("the server to notice", func() bool { return n.logged("firewall holder lost") == 1 })
+	status("without a holder", `"type":"firewall","leases":0,`, `"holder":{"connected":false,"restarts":0}`)
 	if n.reaches(n.stranger, asStranger+":5400") {
 		t.Error("open to a stranger without a holder")
 	}
@@ -114,6 +125,7 @@ func TestHolderOutlivesServers(t *testing.T) {
 	}
 	holder = n.hold()
 	n.await("the next holder", func() bool { return n.logged("firewall holder connected") == 1 })
+	status("with the next holder", `"holder":{"connected":true,"restarts":1}`)
 	closed("with the next holder")
 	opens("with the next holder")
 	// Both stop in order.
@@ -150,12 +162,12 @@ func TestHolderReloads(t *testing.T) {
 		if err := os.WriteFile(path, []byte(next), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		taken, refused := n.logged("msg=reloaded"), n.logged(`nothing reloaded" what=firewall`)
+		taken, refused := n.counted("msg=reloaded"), n.counted(`nothing reloaded" what=firewall`)
 		holder.Process.Signal(syscall.SIGHUP)
 		n.await("the holder to read", func() bool {
 			return n.logged("msg=reloaded")+n.logged(`nothing reloaded" what=firewall`) > taken+refused
 		})
-		if (next == edited) != (n.logged("msg=reloaded") > taken) {
+		if (next == edited) != (n.counted("msg=reloaded") > taken) {
 			t.Fatalf("read %q:\n%s", next, n.log())
 		}
 	}
@@ -281,7 +293,7 @@ func TestRolledSecretUnderStealth(t *testing.T) {
 	n.hold()
 	n.serve()
 	n.run(nil, n.path("sallyportd"), "port-secret", "roll", "-c", config)
-	before := n.logged("msg=reloaded")
+	before := n.counted("msg=reloaded")
 	n.run(nil, n.path("sallyportd"), "reload", "-c", config)
 	n.await("the reload", func() bool { return n.logged("msg=reloaded") > before }) // lines are written later
 	text, err := os.ReadFile(n.path("gate/clients.txt"))
@@ -301,7 +313,7 @@ func TestRolledSecretUnderStealth(t *testing.T) {
 		n.within(profile, func() { open = n.reaches(n.client, asClient+":5400") }, func() bool { return open })
 		n.closes("pour")
 	}
-	if n.logged("failed to open knock ports") > 0 {
+	if n.counted("failed to open knock ports") > 0 {
 		t.Errorf("the holder refused ports:\n%s", n.log())
 	}
 }

@@ -82,7 +82,7 @@ func TestJump(t *testing.T) {
 	if after := rules(); after != before {
 		t.Errorf("after restarts:\n%s\nbefore:\n%s", after, before)
 	}
-	if lost := n.logged("rules of the operator's chain are gone"); lost != 0 {
+	if lost := n.counted("rules of the operator's chain are gone"); lost != 0 {
 		t.Errorf("the log has lost rules %d times", lost)
 	}
 	n.run(nil, "nft", "flush", "ruleset")

@@ -113,7 +113,7 @@ keys_file = "` + n.path("keys") + `"
 	n.run(nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", n.path("mallory"))
 	write("mallory.toml", strings.Replace(strings.Replace(profile, "agent = true", `key = "`+n.path("mallory")+`"`, 1),
 		strings.Join(strings.Fields(read("alice.pub"))[:2], " "), strings.Join(strings.Fields(read("mallory.pub"))[:2], " "), 1))
-	proofs := strings.Count(n.log(), "operation executed")
+	proofs := n.counted("operation executed")
 	if out, err := knock("mallory", "--attempts", "1", "--timeout", "2s"); !strings.Contains(out, "response") {
 		t.Errorf("with another key: %v\n%s", err, out) // the service is open for the address already
 	}
@@ -121,7 +121,7 @@ keys_file = "` + n.path("keys") + `"
 	write("keys", read("alice.pub"))
 	n.run(nil, n.path("sallyportd"), "reload", "-c", n.path("gate/sallyportd.toml"))
 	opens("web-staff", false, "--attempts", "1", "--timeout", "2s")
-	if got := strings.Count(n.log(), "operation executed"); got != proofs {
+	if got := n.counted("operation executed"); got != proofs {
 		t.Errorf("%d operations were executed by wrong keys\n%s", got-proofs, n.log())
 	}
 	opens("by-file", true)

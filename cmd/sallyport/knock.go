@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -21,6 +22,7 @@ type knockOptions struct {
 	ipv4, ipv6 bool
 	protocol   string
 	carrier    string
+	gateway    string
 	watch      string
 	noWatch    bool
 	close      bool                   // --close
@@ -28,6 +30,8 @@ type knockOptions struct {
 
 	service     string // of the command line, in place of the profile's
 	checkBefore bool   // whether the service is open before the knock
+	probe       bool   // as client.ExchangeConfig has it
+	direct      bool   // connections do not go through a web server
 }
 
 func knockCommand(env cli.Env) *cobra.Command {
@@ -69,7 +73,15 @@ which is yours.
 
 If packets open nothing, and the profile has https or dns in [challenge], the command
 makes the exchange by HTTPS or DNS. It begins with the way that has worked in this network
-before. --carrier forces one.
+before. If nothing can confirm the packets, it cannot know that they opened nothing, and
+prints a hint. --carrier forces one.
+
+If the profile names gateways, the command makes one attempt at each, in the order of the
+profile, and goes on to the next if the service does not open. It begins with the gateway
+that has answered last. Only if all fail does it make further attempts. Without a service
+to watch, it knocks at all of them. With split = true in the profile, the packets of each
+exchange go to all gateways instead, and the service is at the one that sends the
+challenge. --gateway forces one.
 
 If the service does not open, the command prints what is certain, because it saw it,
 and what is likely, the likeliest first. --json has one word for it, "reason". For a bug
@@ -140,8 +152,14 @@ func (o *knockOptions) send(c *cobra.Command, env cli.Env, p client.Profile, kee
 	if o.verbose {
 		progress.details(c.Root().Version, p, challenge)
 	}
-	if challenge {
-		return o.exchange(c.Context(), env, p, keep, progress.report)
+	g, err := o.gatewaysOf(c.Context(), p, progress.report)
+	if err != nil {
+		return client.Result{}, err
 	}
-	return o.sequence(c.Context(), env, p, keep, progress.report)
+	return g.try(c.Context(), o, func(ctx context.Context, o *knockOptions, p client.Profile) (client.Result, error) {
+		if challenge {
+			return o.exchange(ctx, env, p, keep, progress.report)
+		}
+		return o.sequence(ctx, env, p, keep, progress.report)
+	})
 }

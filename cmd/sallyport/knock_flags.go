@@ -21,6 +21,7 @@ func (o *knockOptions) flags(c *cobra.Command) {
 		"\"sequence\" or \"challenge\" (default \"sequence\", if the profile has it)")
 	f.StringVar(&o.carrier, "carrier", carrierAuto,
 		"\"udp\", \"https\" or \"dns\": what carries the messages; \"auto\" tries them in this order, as far as the profile has them")
+	f.StringVar(&o.gateway, "gateway", "", "the `name` of the only gateway of the profile at which to knock (default: one after the other)")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print details for a bug report, without secrets")
 	f.BoolVarP(&o.ipv4, "ipv4", "4", false, "use IPv4 only")
 	f.BoolVarP(&o.ipv6, "ipv6", "6", false, "use IPv6 only")

@@ -9,22 +9,34 @@ import (
 	"sallyport/sessions/client"
 )
 
+// sequenceConfig returns the configuration of sequences. Prove is as in exchangeConfig.
+func (o *knockOptions) sequenceConfig(
+	ctx context.Context, env cli.Env, p client.Profile, prove bool, report func(client.Event),
+) (cfg client.Config, err error) {
+	nonces, err := profile.Nonces(ctx, p)
+	if err != nil {
+		return cfg, err
+	}
+	other, err := o.elseExchange(ctx, env, p, prove)
+	if err != nil {
+		return cfg, err
+	}
+	return client.Config{
+		Else: other, Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
+		NoWait: o.noWait, Watch: o.watchOf(p), Now: env.Now, Report: report,
+	}, nil
+}
+
 // sequence knocks by the sequence protocol.
 func (o *knockOptions) sequence(
 	ctx context.Context, env cli.Env, p client.Profile, keep bool, report func(client.Event),
 ) (client.Result, error) {
-	nonces, err := profile.Nonces(ctx, p)
+	cfg, err := o.sequenceConfig(ctx, env, p, keep, report)
 	if err != nil {
 		return client.Result{}, cli.Misuse(err)
 	}
-	other, err := o.elseExchange(ctx, env, p, keep)
-	if err != nil {
-		return client.Result{}, cli.Misuse(err)
-	}
-	result, err := client.Knock(ctx, client.Config{
-		Else: other, Profile: p, Service: o.service, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
-		NoWait: o.noWait, Keep: keep, Watch: o.watchOf(p), CheckBefore: o.checkBefore, Now: env.Now, Report: report,
-	})
+	cfg.Service, cfg.Keep, cfg.CheckBefore = o.service, keep, o.checkBefore
+	result, err := client.Knock(ctx, cfg)
 	var isn *client.ISNError
 	if errors.As(err, &isn) {
 		err = cli.Misuse(err)

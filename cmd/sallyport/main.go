@@ -21,10 +21,10 @@ of a profile, or its name if the profile is in your config directory, as
 sallyport/NAME.toml. The variables XDG_CONFIG_HOME and XDG_STATE_HOME name other
 directories for the profiles and for the used nonces.
 
-Exit codes: 0 done; 1 the service did not open; 2 wrong usage, profile or
-nonce file, nothing was sent; 130 interrupted.`,
+Exit codes: 0 done; 1 the service did not open; 2 wrong usage, profile, nonce
+file or private key, nothing was sent; 130 interrupted.`,
 	})
-	root.PersistentFlags().String(passphraseFlag, "", "read the passphrase of a locked profile from descriptor `N`, instead of the terminal")
+	root.PersistentFlags().String(passphraseFlag, "", "read the passphrase of a locked profile, and then that of a private key, a line each, from descriptor `N`, instead of the terminal")
 	root.AddCommand(knockCommand(env), runCommand(env), stayCommand(env), connectCommand(env), forwardCommand(env), closeCommand(env), profileCommand(env), portsCommand(env))
 	return root
 }

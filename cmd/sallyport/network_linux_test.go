@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/bench/netns"
 )
@@ -78,6 +79,10 @@ func (n *network) try(on *netns.Host, name string, args ...string) (string, erro
 	return out.String(), err
 }
 
+// endWithServer is the key of a configuration with which no lease outlives a stop, for tests
+// that begin again with everything closed.
+const endWithServer = "resume_leases = false\n"
+
 // configure creates the files of a server with these keys, and a client for each
 // name. NAME=SERVICE,SERVICE restricts the client.
 func (n *network) configure(text string, clients ...string) {
@@ -132,6 +137,21 @@ func (n *network) log() string {
 	text, _ := os.ReadFile(n.path("log"))
 	return string(text)
 }
+
+// settled returns the log when no line of it waits: the server writes one in each 1.1 seconds
+// at least while lines wait.
+func (n *network) settled() string {
+	log := n.log()
+	for quiet := time.Now(); time.Since(quiet) < 1500*time.Millisecond; time.Sleep(50 * time.Millisecond) {
+		if now := n.log(); len(now) != len(log) {
+			log, quiet = now, time.Now()
+		}
+	}
+	return log
+}
+
+// counted returns how often the settled log has a text.
+func (n *network) counted(text string) int { return strings.Count(n.settled(), text) }
 
 func (n *network) await(what string, ok func() bool) {
 	n.t.Helper()

@@ -70,6 +70,10 @@ func remarks(r client.Result) (texts []string) {
 	if r.Carrier == client.CarrierHTTPS || r.Carrier == client.CarrierDNS {
 		texts = append(texts, fmt.Sprintf("the exchange went by %s", carrierText(r.Carrier)))
 	}
+	if len(r.Untried) > 0 {
+		texts = append(texts, fmt.Sprintf("nothing confirms the packets, so the client has not gone on to %s: if this network drops them, add --carrier %s",
+			carrierText(r.Untried[0]), r.Untried[0]))
+	}
 	if r.Lost != (client.Lost{}) {
 		texts = append(texts, r.Lost.String())
 	}

@@ -93,7 +93,7 @@ func (n *network) opensUDP(on *netns.Host, address string) {
 func (n *network) closes(services ...string) {
 	n.t.Helper()
 	n.await("the end of the leases", func() bool {
-		log := n.log()
+		log := n.settled() // it has a later opening, too
 		return !slices.ContainsFunc(services, func(name string) bool {
 			return strings.LastIndex(log, "msg=closed service="+name+" ") <= strings.LastIndex(log, "msg=opened service="+name+" ")
 		})
@@ -129,6 +129,18 @@ func (n *network) within(profile string, during func(), held func() bool) {
 		<-stopped
 		return ok
 	})
+}
+
+// prints checks what a command prints during a lease: one that expires while the programs
+// of a busy machine start is renewed.
+func (n *network) prints(profile, want string, command ...string) {
+	n.t.Helper()
+	var got string
+	var err error
+	n.within(profile, func() { got, err = n.try(n.client, command[0], command[1:]...) }, func() bool { return err == nil })
+	if !strings.Contains(got, want) {
+		n.t.Errorf("%q printed %q", command, got)
+	}
 }
 
 // echoes reports whether a UDP port answers.

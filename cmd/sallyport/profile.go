@@ -67,7 +67,9 @@ command never overwrites a profile. It warns if another profile is of the same c
 			case len(args) == 2:
 				name = args[1]
 			case args[0] == "-":
-				name = p.Server
+				if name = p.Server; len(p.Gateways) > 0 {
+					name = p.Gateways[0].Server
+				}
 			}
 			path, err := profile.Add(name, data)
 			if err != nil {
@@ -81,9 +83,16 @@ command never overwrites a profile. It warns if another profile is of the same c
 			if (&knockOptions{}).bind(p) == client.BindConnection {
 				command = "connect" // after a knock alone, no program can connect
 			}
-			err = env.Out().Printf("added %s as %s\nThis profile is for this device only. Try: sallyport %s %s\n",
-				path, name, command, name)
-			if err == nil && args[0] != "-" {
+			what := "" // an operation may be one of several devices
+			if p.HasSequence() {
+				what = "This profile is for this device only. "
+			}
+			err = env.Out().Printf("added %s as %s\n%sTry: sallyport %s %s\n", path, name, what, command, name)
+			if c := p.Challenge; err == nil && c != nil && c.Agent {
+				err = env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan},
+					"the SSH agent must have one of public_keys (ssh-add -l); for a key in a file, set key = \"~/.ssh/id_ed25519\" in place of agent in "+path)
+			}
+			if err == nil && args[0] != "-" && profile.HasSecrets(data) {
 				err = env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan},
 					args[0]+" contains the same secrets, and is no longer needed")
 			}

@@ -15,7 +15,7 @@ import (
 // listedProfile is a profile in profile list --json.
 type listedProfile struct {
 	Name      string `json:"name"`
-	Server    string `json:"server"`
+	Server    string `json:"server"`              // of several gateways: all, with commas
 	Client    string `json:"client,omitempty"`    // the identifier
 	Operation string `json:"operation,omitempty"` // the ID, if the profile has only [challenge]
 	Service   string `json:"service,omitempty"`
@@ -24,11 +24,20 @@ type listedProfile struct {
 }
 
 func listed(name string, p client.Profile) listedProfile {
+	p.Server = serverText(p)
 	if p.HasSequence() {
 		return listedProfile{Name: name, Server: p.Server, Client: p.Identifier.String(), Service: p.Service}
 	}
 	c := p.Challenge
 	return listedProfile{Name: name, Server: p.Server, Operation: c.Operation.ID(), Service: c.Service}
+}
+
+// serverText returns the server of a profile, or those of its gateways.
+func serverText(p client.Profile) string {
+	if len(p.Gateways) == 0 {
+		return p.Server
+	}
+	return joined(p.Gateways, func(g client.Gateway) string { return g.Server })
 }
 
 // list returns a profile, without a passphrase.

@@ -17,7 +17,7 @@ import (
 )
 
 // passphraseFlag is the flag of all commands that names a descriptor with the passphrase of
-// a locked profile.
+// a locked profile, and that of a private key.
 const passphraseFlag = "passphrase-fd"
 
 // workFactor is the cost of a locked profile, as of passphrase.Encrypt.
@@ -34,19 +34,30 @@ func newLocker(c *cobra.Command) *locker {
 	l := &locker{ask: passphrase.Ask, known: map[string]string{}}
 	if c.Flags().Changed(passphraseFlag) {
 		l.ask = nil
-		l.read = func() (string, error) {
-			fd, err := strconv.Atoi(c.Flags().Lookup(passphraseFlag).Value.String())
+		l.read = lineReader(c.Flags().Lookup(passphraseFlag).Value.String())
+	}
+	return l
+}
+
+// lineReader returns the function that reads the passphrases of a descriptor, a line each:
+// that of a locked profile, and that of a private key.
+func lineReader(value string) func() (string, error) {
+	var d *passphrase.Descriptor
+	return func() (text string, err error) {
+		if d == nil {
+			fd, err := strconv.Atoi(value)
 			if err != nil { // the value may be the passphrase
 				return "", fmt.Errorf("--%s: expected the number of a descriptor, got other text", passphraseFlag)
 			}
-			text, err := passphrase.Read(fd)
-			if err != nil {
-				err = fmt.Errorf("--%s: %w", passphraseFlag, err)
+			if d, err = passphrase.Open(fd); err != nil {
+				return "", fmt.Errorf("--%s: %w", passphraseFlag, err)
 			}
-			return text, err
 		}
+		if text, err = d.Read(); err != nil {
+			err = fmt.Errorf("--%s: %w", passphraseFlag, err)
+		}
+		return text, err
 	}
-	return l
 }
 
 // get returns a passphrase.

@@ -18,6 +18,8 @@ type replacedProfile struct {
 	Name      string `json:"name"`
 	Path      string `json:"path"`
 	NewSecret bool   `json:"new_secret"`
+	// NewHostKey: the operation had public keys before, and its host key is another one.
+	NewHostKey bool `json:"new_host_key,omitempty"`
 	// Lost are keys of this device that the earlier profile had: an administrator does
 	// not write them.
 	Lost []string `json:"lost_keys,omitempty"`
@@ -62,28 +64,19 @@ such as watch, that the new one lacks, the command prints a warning.`,
 				return cli.Misuse(err)
 			}
 			path, now := replaced.Path, replaced.Content
-			result := replacedProfile{Name: name, Path: path, NewSecret: newSecret(stored.Content, now), Lost: lostKeys(stored.Content, now)}
+			result := replacedProfile{Name: name, Path: path, NewSecret: newSecret(stored.Content, now), NewHostKey: newHostKey(stored.Content, now), Lost: lostKeys(stored.Content, now)}
 			if asJSON {
 				return env.Out().JSON(result)
 			}
-			what := "the secret of the client is the same"
-			if !next.HasSequence() {
-				what = "the secret of the operation is the same"
-			}
-			switch {
-			case result.NewSecret:
-				what = "it has a new secret"
-			case !replaced.LacksSecret() && next.HasSequence() && now.Secret == "":
-				what = "a program holds the secret of the client"
-			}
-			err = env.Out().Printf("replaced %s; %s\n", path, what)
-			if err == nil && from != "-" {
+			program := !replaced.LacksSecret() && next.HasSequence() && now.Secret == ""
+			err = env.Out().Printf("replaced %s; %s\n", path, replacedText(result, stored.Content, now, program))
+			if err == nil && from != "-" && profile.HasSecrets(data) {
 				err = env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan},
 					from+" contains the same secrets, and is no longer needed")
 			}
 			if err == nil && len(result.Lost) > 0 {
 				err = env.Err().Warning("the earlier profile had keys that the new one lacks: "+strings.Join(result.Lost, ", "),
-					"if you still need them, write them into "+path+", before its first [table]")
+					"if you still need them, write them into "+path+": key into [challenge] in place of agent, the others before the first [table]")
 			}
 			return err
 		},
@@ -92,16 +85,45 @@ such as watch, that the new one lacks, the command prints a warning.`,
 	return c
 }
 
+// replacedText returns what is new. Program: one holds the secret of the client.
+func replacedText(r replacedProfile, before, now profilefile.File, program bool) string {
+	signed := func(f profilefile.File) bool { return f.Challenge != nil && f.Challenge.Signed() }
+	switch {
+	case r.NewHostKey:
+		return "it has a new host key: the server, or its key, is another one"
+	case signed(now) && now.PortSecret == "" && !signed(before):
+		return "the operation has public keys in place of a secret"
+	case signed(now) && now.PortSecret == "":
+		return "the host key of the server is the same"
+	case r.NewSecret:
+		return "it has a new secret"
+	case program:
+		return "a program holds the secret of the client"
+	case now.PortSecret == "":
+		return "the secret of the operation is the same"
+	}
+	return "the secret of the client is the same"
+}
+
+// newHostKey reports whether the host key of an operation with public keys has changed.
+func newHostKey(before, now profilefile.File) bool {
+	both := before.Challenge != nil && now.Challenge != nil
+	return both && before.Challenge.Signed() && now.Challenge.Signed() && before.Challenge.HostKey != now.Challenge.HostKey
+}
+
 // newSecret reports whether the secret of the client, or of the operation, has changed.
 func newSecret(before, now profilefile.File) bool {
 	both := before.Challenge != nil && now.Challenge != nil
-	return before.Secret != now.Secret || both && before.Challenge.Secret != now.Challenge.Secret
+	return before.Secret != now.Secret || both && !now.Challenge.Signed() && before.Challenge.Secret != now.Challenge.Secret
 }
 
 // lostKeys returns the keys of the device, as they were, that the new profile lacks.
 func lostKeys(before, now profilefile.File) (lost []string) {
 	if before.Watch != "" && now.Watch == "" {
 		lost = append(lost, fmt.Sprintf("watch = %q", before.Watch))
+	}
+	if b, n := before.Challenge, now.Challenge; b != nil && b.Key != "" && n != nil && n.Signed() && n.Key == "" {
+		lost = append(lost, fmt.Sprintf("key = %q", b.Key))
 	}
 	if before.SecretFiles != "" && now.SecretFiles == "" {
 		lost = append(lost, fmt.Sprintf("secret_files = %q", before.SecretFiles))

@@ -81,7 +81,7 @@ func TestProgramsKilled(t *testing.T) {
 		return
 	}
 	n := newProgramNetwork(t, func(n *network) string {
-		return programServices(n, misbehave, 1) + "[[service]]\nname = \"hidden\"\ntype = \"firewall\"\nlisten = \":8002\"\nopen_for = \"10m\"\n"
+		return endWithServer + programServices(n, misbehave, 1) + "[[service]]\nname = \"hidden\"\ntype = \"firewall\"\nlisten = \":8002\"\nopen_for = \"10m\"\n"
 	}, "alice")
 	const site = asClient + ":8001"
 	victims := []string{"server", "runner of the process", "runner of commands", "supervisor", "program", "holder"}
@@ -184,7 +184,7 @@ func TestManyOpenings(t *testing.T) {
 	openings := number(openingsVariable, 2*(commands+1))
 	base := map[int]int{}
 	for done := 0; done < openings; done += commands + 1 {
-		opened, closed := n.logged("msg=opened "), n.logged("msg=closed ")
+		opened, closed := n.counted("msg=opened "), n.counted("msg=closed ")
 		n.run(n.client, n.path("sallyport"), "knock", n.path("alice.toml"), "--watch", "none")
 		n.await("all services to open", func() bool { return n.logged("msg=opened ") >= opened+commands+1 })
 		n.run(nil, n.path("sallyportd"), "lease", "close", "-c", n.path("gate/sallyportd.toml"), "--all")

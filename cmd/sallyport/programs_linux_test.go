@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"sallyport/bench/faultcall"
 	"sallyport/bench/netns"
 )
 
@@ -52,6 +53,7 @@ func build(t *testing.T) {
 
 // runTests runs the tests, and removes the built programs.
 func runTests(m *testing.M) int {
+	faultcall.Main()
 	netns.Together(maxParallel)
 	inherited := os.Getenv(programs) != ""
 	code := m.Run()

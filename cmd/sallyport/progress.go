@@ -38,6 +38,9 @@ func (p *progress) report(e client.Event) {
 	if changing, ok := e.(client.Changing); ok && !changing.Remembered && !p.options.verbose {
 		p.printer.Printf("hint: %s\n", text)
 	}
+	if _, switching := e.(client.Switching); switching && !p.options.verbose {
+		p.printer.Printf("hint: %s\n", text)
+	}
 	if _, moved := e.(client.Moved); moved && !p.options.verbose {
 		p.printer.Printf("hint: %s\n", text)
 	}
@@ -68,6 +71,8 @@ func (p *progress) text(e client.Event) string {
 			return fmt.Sprintf("%s has worked in this network before, and goes first", carrierText(e.To))
 		}
 		return fmt.Sprintf("no success so far; the next attempts go by %s", carrierText(e.To))
+	case client.Switching:
+		return fmt.Sprintf("gateway %s: %v; trying gateway %s", e.From, e.Err, e.To)
 	case client.Requested:
 		if e.Packets == 0 {
 			return fmt.Sprintf("attempt %d of %d: a request by %s, for %s", e.Attempt, e.Of, carrierText(e.Carrier), e.Address)

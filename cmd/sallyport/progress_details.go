@@ -13,10 +13,16 @@ import (
 // not secret.
 func (p *progress) details(version string, profile client.Profile, challenge bool) {
 	settings := []string{"server " + profile.Server}
+	if len(profile.Gateways) > 0 {
+		settings = []string{"gateways " + joined(profile.Gateways, func(g client.Gateway) string { return g.Name + " at " + g.Server })}
+	}
 	service := profile.Service
 	if challenge {
 		c := profile.Challenge
 		settings = append(settings, "protocol challenge", fmt.Sprintf("algorithm %d", c.Operation.Algorithm()))
+		if c.Operation.Signed() {
+			settings = append(settings, keyText(*c))
+		}
 		if c.HasPackets() {
 			settings = append(settings, fmt.Sprintf("requests %s from port %d", c.Request.Scheme, c.Request.Base),
 				fmt.Sprintf("responses %s from port %d", c.Response.Scheme, c.Response.Base))
@@ -58,6 +64,14 @@ func (p *progress) details(version string, profile client.Profile, challenge boo
 		detail("clock", p.env.Time(p.env.Now())+", "+clockText(client.ClockState())),
 		detail("profile", strings.Join(settings, ", ")),
 	)
+}
+
+// keyText is where the private key of an operation with public keys is.
+func keyText(c client.Challenge) string {
+	if c.Agent {
+		return fmt.Sprintf("%d public keys, by the SSH agent", len(c.PublicKeys))
+	}
+	return fmt.Sprintf("%d public keys, by the file %s", len(c.PublicKeys), c.KeyFile)
 }
 
 func detail(name, text string) []output.Cell {

@@ -85,7 +85,7 @@ func TestRanges(t *testing.T) {
 	for _, port := range []int{21, 50000, 50050, 50100, 50101, 59999, 60000, 60001, 61000, 61001} {
 		n.echo(fmt.Sprintf("[::]:%d", port))
 	}
-	n.configure(ranges, "all")
+	n.configure(endWithServer+ranges, "all")
 	n.serve()
 	udp, tcp := []int{60000, 60001, 61000}, []int{21, 50000, 50100}
 	open := func(on *netns.Host, address string) (open int) {
@@ -205,7 +205,7 @@ func TestTrustedPeers(t *testing.T) {
 	if !keepsOn(connection) {
 		t.Error("a restart has ended a trusted peer's connection")
 	}
-	before := n.logged("restored")
+	before := n.counted("restored")
 	n.run(nil, "nft", "flush", "ruleset")
 	n.await("the table", func() bool { return n.logged("restored") > before })
 	expect("after a flush", true, false, false)

@@ -13,16 +13,18 @@ import (
 // outcome is the result of knock --json, also if it is an error. Later versions may
 // add fields.
 type outcome struct {
-	Opened    bool     `json:"opened"`         // the service answered
-	Watched   bool     `json:"watched"`        // false: the client only sent, because it cannot or may not watch a service
-	Sent      bool     `json:"sent,omitempty"` // not watched: the knocks were sent, and no ICMP error contradicts
-	Address   string   `json:"address"`        // of the server, to which the packets went
-	Service   string   `json:"service"`        // address and port that answered, or that the profile names; behind it /udp for UDP
-	Also      []string `json:"also,omitempty"` // others at which it is open too: of the other address family
-	Attempts  int      `json:"attempts"`       // how many were made
+	Opened    bool     `json:"opened"`            // the service answered
+	Watched   bool     `json:"watched"`           // false: the client only sent, because it cannot or may not watch a service
+	Sent      bool     `json:"sent,omitempty"`    // not watched: the knocks were sent, and no ICMP error contradicts
+	Gateway   string   `json:"gateway,omitempty"` // of the profile, that has opened the service, or was tried first
+	Address   string   `json:"address"`           // of the server, to which the packets went
+	Service   string   `json:"service"`           // address and port that answered, or that the profile names; behind it /udp for UDP
+	Also      []string `json:"also,omitempty"`    // others at which it is open too: of the other address family
+	Attempts  int      `json:"attempts"`          // how many were made
 	ElapsedMS int64    `json:"elapsed_ms"`
 	SingleUse bool     `json:"one_connection,omitempty"` // the service accepts one connection, not yet used
 	Carrier   string   `json:"carrier,omitempty"`        // "https" or "dns": what carried the exchange; missing: packets
+	Untried   []string `json:"untried,omitempty"`        // not watched: other carriers that may open the service, if the network drops packets
 	Bind      string   `json:"bind,omitempty"`           // "connection": only connect, run and forward can connect; missing: any program
 	// The service answered a connection that began before the knock: it is not hidden,
 	// or open for this address already. Missing: it did not, or the client does not know.
@@ -45,7 +47,7 @@ type outcome struct {
 // printJSON prints the result, or the error, as one object. For an error, it returns
 // an exitError, so that the error is not printed again.
 func printJSON(ctx context.Context, env cli.Env, r client.Result, bind client.Bind, unconfirmed bool, err error, elapsed time.Duration) error {
-	out := outcome{Attempts: r.Attempts, ElapsedMS: elapsed.Milliseconds()}
+	out := outcome{Gateway: r.Gateway, Attempts: r.Attempts, ElapsedMS: elapsed.Milliseconds()}
 	if err == nil {
 		out.Reason = string(r.Reason())
 		if bind == client.BindConnection {
@@ -56,6 +58,9 @@ func printJSON(ctx context.Context, env cli.Env, r client.Result, bind client.Bi
 		}
 		if r.Carrier != client.CarrierPackets {
 			out.Carrier = string(r.Carrier)
+		}
+		for _, by := range r.Untried {
+			out.Untried = append(out.Untried, string(by))
 		}
 		out.SingleUse, out.OpenBefore, out.Rejected = r.SingleUse, r.OpenBefore, r.Rejected
 		out.LostRequests, out.LostResponses = r.Lost.Requests, r.Lost.Responses

@@ -90,7 +90,7 @@ func TestRotatingFirewall(t *testing.T) {
 		}
 	}
 	// The rules are flushed: the holder restores them, with the drawn ports of leases.
-	before := n.logged("restored")
+	before := n.counted("restored")
 	n.run(nil, "nft", "flush", "ruleset")
 	n.await("the table", func() bool { return n.logged("restored") > before })
 	for name, port := range ports {

@@ -46,7 +46,9 @@ keep it open for the command, since a later knock opens another port.
 With bind = "connection" in the profile, each connection has to prove itself, which the
 command cannot do. Then {host} and {port} are a local port, whose connections this
 program proves and carries to the service, as "forward" does. The same applies if
-connections go through a web server (tunnel = true in the profile).`,
+packets open nothing, and connections go through a web server (tunnel = true in the
+profile); and if the profile has watch = "none" and another way than packets, since only
+a connection then shows whether the packets have opened the service.`,
 		Example: `  sallyport run work -- curl http://{host}:{port}/
   sallyport run vpn --once -- wg-quick up wg0`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -82,25 +84,27 @@ connections go through a web server (tunnel = true in the profile).`,
 				return cli.Misuse(err)
 			}
 			since := env.Clock.Boot()
-			var result client.Result
-			if !o.tunnels(p) { // there, each connection has an exchange
-				if result, err = o.send(c, env, p, false); err != nil {
-					return err
-				}
+			first := o
+			first.probe = true // through a tunnel, each connection has an exchange
+			result, err := first.send(c, env, p, false)
+			if err != nil {
+				return err
 			}
 			defer o.closeAtEnd(c.Context(), env, p) // after the last knock
-			if !once && changes == "" && !o.tunnels(p) {
+			if !once && changes == "" && !result.ByTunnel {
 				end, err := o.stayOpen(c, env, p, every, since)
 				if err != nil {
 					return cli.Misuse(err)
 				}
 				defer end()
 			}
-			end, err := o.proveFor(c, env, args[0], p, &result)
-			if err != nil {
-				return cli.Misuse(err)
+			if own := o.needsLocalPort(p, result); own != nil {
+				end, err := own.localPort(c, env, args[0], p, &result, since)
+				if err != nil {
+					return cli.Misuse(err)
+				}
+				defer end()
 			}
-			defer end()
 			return run(c.Context(), env, result, args[1:])
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,34 +42,53 @@ func (o *knockOptions) remarkBound(env cli.Env, name string, p client.Profile) e
 	if _, bound := o.boundService(p); !bound {
 		return nil
 	}
-	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan},
-		fmt.Sprintf("each connection to the service must prove itself: connect by sallyport connect %s, sallyport run %s -- COMMAND, or sallyport forward %s PORT", name, name, name))
-}
-
-// tunnels reports whether each connection goes through the web server of the profile.
-func (o *knockOptions) tunnels(p client.Profile) bool {
-	challenge, err := o.usesChallenge(p)
-	by := o.carrierOf()
-	return err == nil && challenge && p.Challenge.Tunnel &&
-		(by == client.CarrierHTTPS || by == client.CarrierAuto && p.Challenge.Request.DataBits == 0)
-}
-
-// proveFor lets a command connect to a service with bind = "connection", or through a web
-// server: until the caller
-// calls end, a port of the loopback leads to the service, and the result has that port in
-// place of the service. For other services it does nothing.
-func (o *knockOptions) proveFor(c *cobra.Command, env cli.Env, name string, p client.Profile, r *client.Result) (end func(), err error) {
-	s, bound := o.boundService(p)
-	if !bound && !o.tunnels(p) {
-		return func() {}, nil
+	text := fmt.Sprintf("each connection to the service must prove itself: connect by sallyport connect %s, sallyport run %s -- COMMAND, or sallyport forward %s PORT", name, name, name)
+	if !p.Identifier.Valid() {
+		text = "each connection to the service must prove itself by a client's secret, which this profile does not have: " + client.NoProverHint
 	}
-	quiet := *o
-	quiet.verbose = false
-	cfg, err := quiet.forwardConfig(c, env, p)
+	return env.Err().Labelled(output.Cell{Text: "hint", Colour: output.Cyan}, text)
+}
+
+// needsLocalPort returns the options by which the connections of a command are made for it,
+// at a local port; nil: the command connects to the service itself. They must prove
+// themselves, go through a web server, or confirm the knocks: if nothing else does, and the
+// network may drop them, only a connection shows whether another way is necessary.
+func (o *knockOptions) needsLocalPort(p client.Profile, r client.Result) *knockOptions {
+	own := *o
+	own.verbose = false
+	if r.ByTunnel {
+		own.carrier = string(client.CarrierHTTPS)
+		return &own
+	}
+	_, bound := o.boundService(p)
+	unconfirmed := len(r.Untried) > 0 && r.Service.IsValid() && !r.UDP && !o.noWatch && o.watch == ""
+	if bound || unconfirmed {
+		return &own
+	}
+	return nil
+}
+
+// localPort makes the connections of a command, as needsLocalPort has it: until the caller
+// calls end, a port of the loopback leads to the service, and the result has that port in
+// place of the service. Since is when the knock of the result began, by the clock Boot: if
+// the service has answered, the first connection needs no other one, which an operation
+// with a limit of uses does not permit.
+func (o *knockOptions) localPort(
+	c *cobra.Command, env cli.Env, name string, p client.Profile, r *client.Result, since time.Time,
+) (end func(), err error) {
+	g, err := o.gatewaysOf(c.Context(), p, nil)
 	if err != nil {
 		return nil, err
 	}
-	routes, err := o.routes(c.Context(), env, name, p, []forwarding.Word{{Port: s.Port, Rotates: s.Rotates}})
+	cfg, err := o.forwardConfig(c, env, p, g)
+	if err != nil {
+		return nil, err
+	}
+	word, err := o.ownService(p)
+	if err != nil {
+		return nil, err
+	}
+	routes, err := o.routes(c.Context(), env, name, p, g, []forwarding.Word{word})
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +97,9 @@ func (o *knockOptions) proveFor(c *cobra.Command, env cli.Env, name string, p cl
 		return nil, fmt.Errorf("make the local port for the command: %w", err)
 	}
 	routes[0].Streams = []net.Listener{l}
+	if r.Watched && !r.ByTunnel {
+		cfg.Opened, cfg.Age = forwarding.Opened{Server: r.Address, Service: r.Service}, env.Clock.Boot().Sub(since)
+	}
 	cfg.Report = func(e forwarding.Event) {
 		if f, ok := e.(forwarding.Failed); ok {
 			env.Err().Warning("a connection of the command did not get in: "+f.Err.Error(), "")
@@ -91,4 +114,18 @@ func (o *knockOptions) proveFor(c *cobra.Command, env cli.Env, name string, p cl
 		cancel()
 		<-done
 	}, nil
+}
+
+// ownService returns the service of a profile by the protocol in use.
+func (o *knockOptions) ownService(p client.Profile) (forwarding.Word, error) {
+	challenge, err := o.usesChallenge(p)
+	if err != nil {
+		return forwarding.Word{}, err
+	}
+	if challenge && p.Challenge.Operation.RandomPort() {
+		return forwarding.Word{Random: true}, nil
+	}
+	service, _ := o.bound(p)
+	s, err := client.ParseService(service)
+	return forwarding.Word{Port: s.Port, Rotates: s.Rotates}, err
 }

@@ -23,7 +23,6 @@ func runWithServer(t *testing.T, script string) {
 		return
 	}
 	clitest.Run(t, "testdata/server/"+script+".txtar", func(env *testscript.Env) error {
-		env.Setenv("GORACE", "atexit_sleep_ms=0") // without it, each knock takes a second of its lease
 		list := string(filepath.ListSeparator)
 		env.Setenv("PATH", filepath.Join(os.Getenv(programs), "server")+list+env.Getenv("PATH"))
 		return nil

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"sallyport/cmd/internal/cli"
-	"sallyport/cmd/internal/profile"
 	"sallyport/sessions/client"
 	"sallyport/sessions/client/stay"
 )
@@ -49,22 +48,11 @@ func (o *knockOptions) stayConfig(c *cobra.Command, env cli.Env, p client.Profil
 		progress.details(c.Root().Version, p, challenge)
 		report = progress.report
 	}
-	if challenge {
-		exchange, err := o.exchangeConfig(c.Context(), env, p, false, report)
-		cfg.Exchange = &exchange
-		return cfg, err
-	}
-	nonces, err := profile.Nonces(c.Context(), p)
+	g, err := o.gatewaysOf(c.Context(), p, report)
 	if err != nil {
 		return cfg, err
 	}
-	other, err := o.elseExchange(c.Context(), env, p, false)
-	if err != nil {
-		return cfg, err
-	}
-	cfg.Sequence = &client.Config{
-		Else: other, Profile: p, Nonces: nonces, Attempts: o.attempts, Timeout: o.timeout, Family: o.family(),
-		Watch: o.watchOf(p), Now: env.Now, Report: report,
-	}
-	return cfg, nil
+	cfg.Gateways = g.Gateways
+	cfg.Sequences, cfg.Exchanges, err = o.configs(c.Context(), env, g, challenge, false, report)
+	return cfg, err
 }

@@ -58,7 +58,7 @@ func TestStay(t *testing.T) {
 	if e := udp.await("renewed", renewals); e.Watched {
 		t.Errorf("%+v", e)
 	}
-	if n.logged("msg=closed") > 0 || n.logged("msg=opened service=web ") != 1 || n.logged("msg=opened service=udp ") != 1 {
+	if n.counted("msg=closed") > 0 || n.counted("msg=opened service=web ") != 1 || n.counted("msg=opened service=udp ") != 1 {
 		t.Errorf("a lease ended:\n%s\n%s\n%s", web.text(), udp.text(), n.log())
 	}
 	n.opens(n.client, asClient+":8080")
@@ -76,7 +76,7 @@ func TestStay(t *testing.T) {
 	if err := n.stop(); err != nil {
 		t.Error(err)
 	}
-	if n.logged("rate_limited=") > 0 {
+	if n.counted("rate_limited=") > 0 {
 		t.Errorf("the server has refused sequences:\n%s", n.log())
 	}
 }
@@ -213,13 +213,13 @@ func TestRunStays(t *testing.T) {
 		t.Error("a connection after the end of the lease got in, although run knocked once")
 	}
 	for _, args := range [][]string{nil, {"--keep-open", "3s"}} {
-		closed, extended := n.logged("msg=closed"), n.logged("msg=extended")
+		closed, extended := n.counted("msg=closed"), n.counted("msg=extended")
 		stays := run(args...)
 		n.await("renewals", func() bool { return n.logged("msg=extended") >= extended+8 }) // of two sequences each
 		if !letGo(stays) {
 			t.Errorf("%q: a later connection did not get in", args)
 		}
-		if n.logged("msg=closed") > closed {
+		if n.counted("msg=closed") > closed {
 			t.Errorf("%q: the lease ended:\n%s", args, n.log())
 		}
 		n.closes("web")
@@ -267,7 +267,7 @@ func TestStayExchanges(t *testing.T) {
 	s := n.stay("stay-web")
 	s.await("open", 1)
 	s.await("renewed", 4)
-	if n.logged("msg=closed") > 0 || n.logged("msg=opened service=web ") != 1 || s.count("failed") > 0 {
+	if n.counted("msg=closed") > 0 || n.counted("msg=opened service=web ") != 1 || s.count("failed") > 0 {
 		t.Errorf("the lease ended:\n%s\n%s", s.text(), n.log())
 	}
 	n.moveClient("198.51.100.2/24", "198.51.100.7/24")

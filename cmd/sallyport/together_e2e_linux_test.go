@@ -17,7 +17,13 @@ import (
 // client's end of file.
 func echoEOF(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return echoEOFAt(t, "127.0.0.1:0")
+}
+
+// echoEOFAt is echoEOF at an address.
+func echoEOFAt(t *testing.T, address string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

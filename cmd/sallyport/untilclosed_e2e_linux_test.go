@@ -69,7 +69,7 @@ upstream = "127.0.0.1:5401"
 // request requests an operation, and waits until the server has executed it.
 func (n *network) request(id string, args ...string) {
 	n.t.Helper()
-	before := n.logged(`msg="operation executed" operation=` + id + " ")
+	before := n.counted(`msg="operation executed" operation=` + id + " ")
 	if out, err := n.knockBy(n.client, id, args...); err != nil {
 		n.t.Fatalf("%s: %v, %s\n%s", id, err, out, n.log())
 	}
@@ -299,7 +299,7 @@ func TestUntilClosedByTheAdministrator(t *testing.T) {
 			}
 		}
 	}
-	if n.logged("the operation has a new secret") != 2 {
+	if n.counted("the operation has a new secret") != 2 {
 		t.Errorf("the reasons:\n%s", n.log())
 	}
 	// A damaged record opens nothing, and is not used again. Without a client, only
@@ -321,11 +321,11 @@ func TestUntilClosedByTheAdministrator(t *testing.T) {
 	n.serve()
 	time.Sleep(500 * time.Millisecond)
 	n.shut("with a damaged record", "web")
-	if n.logged("recorded leases unreadable; opening none of them") != 1 || len(n.leaseRows()) != 0 {
+	if n.counted("recorded leases unreadable; opening none of them") != 1 || len(n.leaseRows()) != 0 {
 		t.Errorf("with a damaged record: %+v\n%s", n.leaseRows(), n.log())
 	}
 	const only = `msg="clients file names no client; only operations can open" operation=hold-udp,all-hold-web`
-	if n.logged(only) != 1 {
+	if n.counted(only) != 1 {
 		t.Errorf("without a client:\n%s", n.log())
 	}
 	n.request("all-hold-web")

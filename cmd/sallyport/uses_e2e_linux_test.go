@@ -50,7 +50,7 @@ open_for = "60s"
 	silent := func(when, id string) {
 		t.Helper()
 		out, err := n.tryKnockFrom(n.client, id, "-v", "--attempts", "1", "--timeout", "1s")
-		if err == nil || !strings.Contains(out, "received no challenge") || n.reaches(n.client, asClient+":8080") {
+		if err == nil || !strings.Contains(out, "received no challenge") || !strings.Contains(out, "or no use of it is left") || n.reaches(n.client, asClient+":8080") {
 			t.Errorf("%s, %s: %v, %s\n%s", when, id, err, out, n.log())
 		}
 	}
@@ -72,7 +72,7 @@ open_for = "60s"
 	silent("after a crash", "once-web")
 	opens("twice-web")
 	silent("used up over a crash", "twice-web")
-	if got := n.logged(`msg="operation executed" operation=twice-web `); got != 2 || n.logged("uses_left=0") != 2 {
+	if got := n.counted(`msg="operation executed" operation=twice-web `); got != 2 || n.counted("uses_left=0") != 2 {
 		t.Errorf("executed %d times\n%s", got, n.log())
 	}
 	resets := func(id, want string) {

@@ -106,7 +106,7 @@ func TestViaProxy(t *testing.T) {
 	program := n.behindProxy("[::]:2525")
 	n.echo("[::]:2526")
 	const lasts = "open_for = \"1h\"\nopen_max = \"2h\"\npolicy = \"reject\"\n"
-	n.configure("[[service]]\nname = \"mail\"\ntype = \"firewall\"\nlisten = \":2525\"\n"+viaKeys+lasts+
+	n.configure(endWithServer+"[[service]]\nname = \"mail\"\ntype = \"firewall\"\nlisten = \":2525\"\n"+viaKeys+lasts+
 		"[[service]]\nname = \"plain\"\ntype = \"firewall\"\nlisten = \":2526\"\n"+lasts, "alice=mail")
 	six := n.path("six.toml")
 	n.run(nil, n.path("sallyportd"), "client", "add", "-c", n.path("gate/sallyportd.toml"), "--services", "mail", "--server", "2001:db8::1", "--out", six)
@@ -180,7 +180,7 @@ func TestViaProxy(t *testing.T) {
 	alike("with a lease")
 	closed("with two leases")
 
-	before := n.logged("restored")
+	before := n.counted("restored")
 	n.run(nil, "nft", "flush", "ruleset")
 	n.await("the table", func() bool { return n.logged("restored") > before })
 	closed("after a flush")
@@ -199,7 +199,7 @@ func TestViaProxy(t *testing.T) {
 	}
 	// The next server waits for its port, and until then no lease leads to that program.
 	n.serve("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
-	if n.logged("service port unavailable") == 0 {
+	if n.counted("service port unavailable") == 0 {
 		t.Errorf("the server has the port of another program:\n%s", n.log())
 	}
 	if out, err := n.tryKnock("alice", "--watch", "none"); err != nil {

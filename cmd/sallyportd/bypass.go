@@ -1,8 +1,6 @@
 package main
 
 import (
-	"log/slog"
-
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/nftcheck"
@@ -19,8 +17,8 @@ func warnBypass(cfg *config.Config, host config.Host, env cli.Env) {
 	if err == nil && len(rules) == 0 {
 		return
 	}
-	log, _, stop := openLog(env, cfg.Path, slog.LevelInfo)
-	defer stop()
+	log := openLog(env, logSettings{path: cfg.Path})
+	defer log.stop()
 	for _, rule := range rules {
 		log.Warn("rule of another program bypasses the guard", "rule", rule)
 	}

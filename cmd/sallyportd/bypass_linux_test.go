@@ -39,6 +39,19 @@ func TestServeWarnsOfBypass(t *testing.T) {
 	if out, err := nft.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	listed := func() string {
+		out, err := exec.CommandContext(t.Context(), "nft", "list", "ruleset").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	before := listed()
+	check := exec.Command("/proc/self/exe", "check", "-c", path)
+	check.Args[0] = "sallyportd"
+	if out, err := check.CombinedOutput(); err != nil || !strings.Contains(string(out), "ip nat pre") {
+		t.Errorf("check: %v\n%s", err, out)
+	}
 	cmd := exec.Command("/proc/self/exe", "serve", "-c", path)
 	cmd.Args[0] = "sallyportd"
 	out, err := cmd.StderrPipe()
@@ -65,5 +78,8 @@ func TestServeWarnsOfBypass(t *testing.T) {
 	}
 	if n := strings.Count(all, "bypasses the guard"); n != 1 || !strings.Contains(all, `chain \"ip nat pre\"`) {
 		t.Errorf("logged %d times:\n%s", n, all)
+	}
+	if after := listed(); after != before {
+		t.Errorf("the rules were\n%s\nand are\n%s", before, after)
 	}
 }

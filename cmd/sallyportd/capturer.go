@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -30,9 +29,10 @@ func capturerCommand(env cli.Env) *cobra.Command {
 			if settings == nil {
 				return cli.Misuse(errors.New("the configuration captures no packets"))
 			}
-			log, _, stop := openLog(env, path, slog.LevelInfo)
-			defer stop()
-			return privilege.CaptureFor(privilege.Capturing{User: cfg.User, Settings: *settings}, log)
+			setLogFormat(cfg)
+			log := openLog(env, logSettings{path: path})
+			defer log.stop()
+			return privilege.CaptureFor(privilege.Capturing{User: cfg.User, Settings: *settings}, log.Logger)
 		},
 	}
 	addConfigFlag(c, env, &path)

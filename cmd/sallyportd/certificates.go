@@ -17,6 +17,7 @@ const renewHint = "renew the certificate, then \"sallyportd reload\""
 
 // certificate is one that clients reject now, or soon.
 type certificate struct {
+	fleet       bool   // of this server, for etcd
 	service     string // empty: of the [[challenge.http]] at listen
 	listen      string
 	file        string
@@ -24,6 +25,9 @@ type certificate struct {
 }
 
 func (c certificate) owner() string {
+	if c.fleet {
+		return "[fleet]"
+	}
 	if c.service == "" {
 		return "[[challenge.http]] at " + c.listen
 	}
@@ -32,6 +36,9 @@ func (c certificate) owner() string {
 
 // log names the owner in a log.
 func (c certificate) log(log *slog.Logger) *slog.Logger {
+	if c.fleet {
+		return log.With("file", c.file)
+	}
 	if c.service == "" {
 		return log.With("listen", c.listen, "file", c.file)
 	}
@@ -57,6 +64,10 @@ func invalidCertificates(cfg *config.Config, now time.Time) (list []certificate)
 		h := &cfg.HTTP()[i]
 		file, chain := h.Certificate()
 		add(certificate{listen: h.Listen, file: file}, chain)
+	}
+	if cfg.Fleet != nil {
+		file, chain := cfg.Fleet.CertificateChain()
+		add(certificate{fleet: true, file: file}, chain)
 	}
 	return list
 }

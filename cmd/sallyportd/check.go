@@ -36,7 +36,7 @@ func checkCommand(env cli.Env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:        "check",
-		SuggestFor: []string{"status", "test", "verify", "validate"},
+		SuggestFor: []string{"test", "verify", "validate"},
 		Short:      "Check the configuration, and warn about common mistakes",
 		Long: `Check the configuration, print the effective settings, and warn about common
 mistakes.
@@ -44,63 +44,22 @@ mistakes.
 With CAP_BPF and CAP_NET_ADMIN, "check" finds out whether this host can have the
 shield. With CAP_NET_ADMIN, it also reads the firewall rules of other programs, and
 warns about rules that drop knocks or packets of services, or lead them
-elsewhere. It changes nothing.
+elsewhere. If a server runs with this configuration, "check" also prints which
+restrictions of the kernel its processes have. It changes nothing.
 
 Exit codes: 0 the configuration is valid, with or without warnings; 2 it is not
 valid.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			host, err := privilege.Probe()
-			if err != nil {
-				return err
-			}
-			cfg, list, err := loadAll(path, config.All)
-			if err == nil {
-				err = cfg.ResolveListen(c.Context())
-			}
-			if err == nil {
-				err = cmp.Or(cfg.Check(host), cfg.CheckIPv6(host))
-			}
-			if err == nil {
-				err = daemon.Check(cfg, list, env.Now())
-			}
-			if err != nil {
-				return cli.Misuse(err)
-			}
-			programs, err := checkPrograms(cfg)
-			if err != nil {
-				return err
-			}
-			denied, err := checkUser(path, cfg)
-			if err != nil {
-				return err
-			}
-			settings := effectiveSettings(cfg, len(list), host, env.Now())
-			settings.Shield = shieldOf(c.Context(), cfg, host)
-			if !asJSON {
-				if err := settings.print(env); err != nil {
-					return err
+			all, settings, err := runCheck(c.Context(), env, path, func(settings effective) error {
+				if asJSON {
+					return nil
 				}
-			}
-			found, err := checkState(c.Context(), cfg, env)
+				return settings.print(env)
+			})
 			if err != nil {
-				return cli.Misuse(err)
+				return err
 			}
-			uses, err := checkUses(c.Context(), cfg)
-			if err != nil {
-				return cli.Misuse(err)
-			}
-			found = append(append(append(found, uses...), denied...), programs...)
-			found = append(found, check(c.Context(), cfg, list, host, env)...)
-			found = append(found, settings.Shield.check()...)
-			advised := adviceFor(cfg, host)
-			silences := checkSilenced(cfg, recommendsStealth(advised), env.Now())
-			if cfg.Stealth {
-				found = append(found, silences...)
-			} else {
-				advised = append(advised, silences...)
-			}
-			all := findingsFor(path, append(advised, found...))
 			if asJSON {
 				return env.Out().JSON(checked{true, settings, orEmpty(all)})
 			}
@@ -121,6 +80,69 @@ valid.`,
 	return c
 }
 
+// runCheck checks the configuration at a path, and returns what it has found. It calls
+// report with the settings, once they are known. Errors that the configuration has are
+// marked as misuse.
+func runCheck(ctx context.Context, env cli.Env, path string, report func(effective) error) (all []finding, settings effective, err error) {
+	host, err := privilege.Probe()
+	if err != nil {
+		return nil, settings, err
+	}
+	cfg, err := config.Load(path, config.All)
+	if err != nil {
+		return nil, settings, cli.Misuse(err)
+	}
+	list, found, err := checkedClients(ctx, cfg, env)
+	if err != nil {
+		return nil, settings, err
+	}
+	err = cfg.ResolveListen(ctx)
+	if err == nil {
+		err = cmp.Or(cfg.Check(host), cfg.CheckIPv6(host))
+	}
+	if err == nil {
+		err = daemon.Check(cfg, list, env.Now())
+	}
+	if err != nil {
+		return nil, settings, cli.Misuse(err)
+	}
+	programs, err := checkPrograms(cfg)
+	if err != nil {
+		return nil, settings, err
+	}
+	denied, err := checkUser(path, cfg)
+	if err != nil {
+		return nil, settings, err
+	}
+	settings = effectiveSettings(cfg, len(list), host, env.Now())
+	settings.Shield, settings.Clock = shieldOf(ctx, cfg, host), clockOf(hostClock())
+	settings.processes = runningProcesses(ctx, cfg.AdminSocket)
+	settings.Processes = settings.processes.all
+	if err := report(settings); err != nil {
+		return nil, settings, err
+	}
+	record, err := checkState(ctx, cfg, env)
+	if err != nil {
+		return nil, settings, cli.Misuse(err)
+	}
+	uses, err := checkUses(ctx, cfg)
+	if err != nil {
+		return nil, settings, cli.Misuse(err)
+	}
+	found = slices.Concat(record, uses, denied, programs, found)
+	found = append(found, check(ctx, cfg, list, host, env)...)
+	found = append(found, checkFleet(ctx, cfg, list, env)...)
+	found = append(found, settings.Shield.check()...)
+	advised := adviceFor(cfg, host)
+	silences := checkSilenced(cfg, recommendsStealth(advised), env.Now())
+	if cfg.Stealth {
+		found = append(found, silences...)
+	} else {
+		advised = append(advised, silences...)
+	}
+	return findingsFor(path, append(advised, found...)), settings, nil
+}
+
 // check returns warnings about everything but the record of used nonces, and without
 // the rights to read the record of leases, nothing about that.
 func check(
@@ -133,23 +155,13 @@ func check(
 			"the record of leases without an end cannot be read, so the server opens none of them: %v", err)
 	}
 	found = append(found, checkClosing(cfg)...)
-	if len(list) == 0 {
-		text := "the clients file names no client, so the server accepts no knock"
-		if n := len(cfg.OpeningWithoutClient()); n > 0 {
-			text += fmt.Sprintf("; %s that belong%s to no client can open services nevertheless", count(n, "operation"), map[bool]string{true: "s"}[n == 1])
-		}
-		add("no-clients", "\"sallyportd client add\" makes a client", "%s", text)
-	}
 	found = append(found, checkSecrets(cfg, list, env)...)
 	found = append(found, checkExpiry(list, env)...)
 	if cfg.Generator == schedule.Java {
 		add("generator-java", "use algorithm1, unless a client requires java",
 			"the seed of the generator java has 32 bits: an attacker who has seen the ports of a minute can compute the seed of that minute, but not the port secret")
 	}
-	if client.ClockState() == client.ClockUnsynchronised {
-		add("clock-unsynchronised", "run chrony, ntpd or systemd-timesyncd",
-			"this host's clock, which shows %s, is not synchronised: the server rejects all knocks when the clock is wrong by more than %s", env.Time(now), cfg.Tolerance)
-	}
+	found = append(found, checkClock(hostClock(), cfg.Tolerance, env.Time(now))...)
 	if why := cfg.NeedsFirewall(host); why != "" && !host.NetAdmin() {
 		todo := "start \"sallyportd serve\" with CAP_NET_ADMIN, or \"sallyportd firewall hold\" beside it"
 		if instead := cfg.WithoutFirewall(host); instead != "" {
@@ -184,7 +196,7 @@ func check(
 	if cfg.WithoutIPv6(host) {
 		add("no-ipv6", "", "this host, or its sandbox, has no IPv6: the server listens on IPv4 only")
 	}
-	found = append(found, checkTable(cfg, host)...)
+	found = append(append(found, checkTable(cfg, host)...), checkTrial(cfg)...)
 	found = append(found, checkPorts(ctx, cfg, now)...)
 	ports := readSourcePorts()
 	found = append(found, checkSourcePorts(cfg, cfg.NeedsFirewall(host) != "", ports)...)
@@ -194,7 +206,7 @@ func check(
 	found = append(found, checkTrusted(cfg, hostLinks())...)
 	found = append(found, checkFamilies(ctx, cfg)...)
 	found = append(found, checkCertificates(cfg, env)...)
-	found = append(found, checkCarriers(ctx, cfg, net.DefaultResolver)...)
+	found = append(found, checkCarriers(ctx, cfg, net.DefaultResolver, procNet())...)
 	found = append(found, checkDescriptors(cfg, now, descriptorLimit())...)
 	found = append(found, checkProgramLimits(cfg, descriptorLimit())...)
 	found = append(found, checkSockets(cfg, host)...)

@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -41,42 +42,21 @@ func checkCarrierPorts(cfg *config.Config) (found []finding) {
 
 // checkCarriers warns about certificates, zones and addresses with which no exchange over
 // HTTP or DNS would succeed.
-func checkCarriers(ctx context.Context, cfg *config.Config, resolver zoneResolver) (found []finding) {
-	for i := range cfg.HTTP() {
-		h := &cfg.HTTP()[i]
-		file, chain := h.Certificate()
-		if len(chain) > 0 {
-			found = append(found, checkCarrierCertificate(h, file, chain[0])...)
-		}
-		found = append(found, checkCarrierProxy(h)...)
-	}
+func checkCarriers(ctx context.Context, cfg *config.Config, resolver carrierResolver, proc fs.FS) (found []finding) {
 	own := hostAddresses()
-	found = append(found, checkReached(cfg, own)...)
+	found = checkReached(cfg, own)
+	own = append(own, cfg.PublicAddresses()...)
+	// Side by side: a resolver may not answer.
+	parts := make([][]finding, len(cfg.HTTP())+1)
+	var all sync.WaitGroup
+	for i := range cfg.HTTP() {
+		all.Go(func() { parts[i] = checkSite(ctx, &cfg.HTTP()[i], own, resolver, proc) })
+	}
 	if d := cfg.DNS(); d != nil {
-		own = append(own, cfg.PublicAddresses()...)
-		found = append(found, checkZone(ctx, d.Zone.Name, d.Zone.Servers, own, resolver)...)
+		all.Go(func() { parts[len(parts)-1] = checkZone(ctx, d.Zone.Name, d.Zone.Servers, own, resolver) })
 	}
-	return found
-}
-
-// checkCarrierProxy warns about a listener that strangers, or the server before it, do not
-// reach as its other keys expect.
-func checkCarrierProxy(h *config.HTTP) (found []finding) {
-	at, local := h.Address(), h.Address().IsLoopback()
-	if h.Unproved != 0 && !local && !at.IsPrivate() {
-		found = append(found, warn("unproved-exposed", "listen on the loopback; or, without a web server before this one, replace unproved by root or upstream",
-			"[[challenge.http]] at %s answers strangers with the status %d, which shows that it is no site", h.Listen, h.Unproved))
-	}
-	switch {
-	case len(h.Proxies.Trusted) > 0:
-	case !h.TLS() && !local:
-		found = append(found, warn("carrier-without-tls", "set tls_cert and tls_key; or listen on the loopback, behind a server that does TLS, with trusted_proxies",
-			"exchanges over HTTP at %s are not encrypted: a network on the way can read the IDs of operations", h.Listen))
-	case !h.TLS() || h.Unproved != 0:
-		found = append(found, warn("carrier-proxy-not-trusted", "name the address of that server in trusted_proxies",
-			"[[challenge.http]] at %s takes the address of the web server before it for the address of every client", h.Listen))
-	}
-	return found
+	all.Wait()
+	return append(found, slices.Concat(parts...)...)
 }
 
 // checkReached warns if the server does not know by which address clients reach this
@@ -103,27 +83,18 @@ func checkReached(cfg *config.Config, own []netip.Addr) []finding {
 	return nil
 }
 
-// checkCarrierCertificate warns about a certificate that is not for the host.
-func checkCarrierCertificate(h *config.HTTP, file string, x *x509.Certificate) []finding {
-	if err := x.VerifyHostname(h.Host); err != nil {
-		return []finding{warn("certificate-other-host", "get a certificate for this name, or correct host",
-			"[[challenge.http]] at %s: the certificate in %s is not valid for host = %q", h.Listen, file, h.Host)}
-	}
-	return nil
-}
-
-// zoneResolver is the part of a net.Resolver with which the delegation of a zone is checked.
-type zoneResolver interface {
+// carrierResolver is the part of a net.Resolver with which names of carriers are checked.
+type carrierResolver interface {
 	LookupNS(ctx context.Context, name string) ([]*net.NS, error)
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// zoneTime is how long the resolver may take for a zone, in all.
+// zoneTime is how long the resolver may take for a zone, in all, or for a host.
 const zoneTime = 3 * time.Second
 
 // checkZone warns if the system's resolver does not find that a zone is delegated to its
 // servers, or if none of them is this host.
-func checkZone(ctx context.Context, zone string, servers []string, own []netip.Addr, resolver zoneResolver) []finding {
+func checkZone(ctx context.Context, zone string, servers []string, own []netip.Addr, resolver carrierResolver) []finding {
 	ctx, cancel := context.WithTimeout(ctx, zoneTime)
 	defer cancel()
 	const code, delegate = "zone-not-delegated", "in the zone above, add an NS record for %s with the name of each server"
@@ -147,7 +118,7 @@ func checkZone(ctx context.Context, zone string, servers []string, own []netip.A
 }
 
 // checkZoneServers warns if none of the servers of a zone is this host.
-func checkZoneServers(ctx context.Context, zone string, servers []string, own []netip.Addr, resolver zoneResolver) []finding {
+func checkZoneServers(ctx context.Context, zone string, servers []string, own []netip.Addr, resolver carrierResolver) []finding {
 	var at []string
 	for _, s := range servers {
 		addresses, err := resolver.LookupNetIP(ctx, "ip", s+".")

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"testing/synctest"
 	"time"
 
@@ -151,7 +152,7 @@ service = "web"
 func TestCheckCarriers(t *testing.T) {
 	now := time.Now()
 	codes := func(cfg *config.Config) (all string) {
-		for _, f := range checkCarriers(t.Context(), cfg, fakeResolver{}) {
+		for _, f := range checkCarriers(t.Context(), cfg, fakeResolver{addresses: map[string]string{"www.example.org.": "192.0.2.1"}}, fstest.MapFS{}) {
 			all += f.Code + " "
 		}
 		for _, c := range invalidCertificates(cfg, now) {
@@ -178,6 +179,7 @@ func TestCheckCarriers(t *testing.T) {
 		{"www.example.org", now.Add(-time.Hour), nil, "[[challenge.http]] at :443 false "},
 		{"", year, plain(""), "carrier-without-tls "},
 		{"", year, plain("trusted_proxies = [\"10.0.0.1/32\"]\n"), ""},
+		{"", year, plain("trusted_proxies = [\"10.0.0.1/32\", \"::/0\"]\n"), "proxies-trust-all "},
 		{"", year, func(text string) string {
 			return strings.Replace(plain("")(text), ":443", "127.0.0.1:8081", 1)
 		}, "carrier-proxy-not-trusted "},

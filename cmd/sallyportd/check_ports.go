@@ -42,6 +42,11 @@ func checkPorts(ctx context.Context, cfg *config.Config, now time.Time) (found [
 				"service %s cannot listen on %s: %v", s.Name, s.Listener(), err))
 		}
 	}
+	if at := cfg.MetricsListen; at.IsValid() {
+		if err := gate.Bindable("tcp", at.String()); err != nil {
+			found = append(found, warn("metrics-port-unavailable", "stop the program that has the port, or change metrics_listen", "cannot serve the metrics at %s: %v", at, err))
+		}
+	}
 	if c := cfg.Challenge; c != nil && c.Sockets {
 		if n, err := capture.Unavailable(cfg.Listen, c.Plan.Ports.First, c.Plan.Ports.Last); n > 0 {
 			found = append(found, warn("exchange-ports-unavailable", "choose a range of ports that no other program uses",

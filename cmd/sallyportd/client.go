@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -16,7 +17,8 @@ import (
 func clientCommand(env cli.Env) *cobra.Command {
 	group := cli.Group(&cobra.Command{Use: "client", Short: "Add, list, restrict, rotate and revoke clients"})
 	group.AddCommand(clientAddCommand(env), clientListCommand(env), clientProfileCommand(env),
-		clientAllowCommand(env), clientExpireCommand(env), clientRotateCommand(env), clientResyncCommand(env), clientRevokeCommand(env))
+		clientAllowCommand(env), clientExpireCommand(env), clientRotateCommand(env), clientResyncCommand(env), clientRevokeCommand(env),
+		clientImportCommand(env), clientExportCommand(env), clientAcceptCommand(env))
 	return group
 }
 
@@ -49,9 +51,9 @@ unchanged.`,
 			case all:
 				return out.deliverAll(c.Context(), env, path, dir, force)
 			}
-			cfg, list, existing, err := loadClient(path, args[0], config.Secrets)
+			cfg, list, existing, err := loadClient(c.Context(), env, path, args[0], config.Secrets)
 			if err != nil {
-				return cli.Misuse(err)
+				return err
 			}
 			if err := raiseHighestNonce(c.Context(), cfg, &existing); err != nil {
 				return err
@@ -73,25 +75,27 @@ unchanged.`,
 	return c
 }
 
-// unknownClient is the error about a client that the clients file does not name.
+// unknownClient is the error about a client that the list does not name.
 func unknownClient(cfg *config.Config, id wire.Identifier) error {
-	return cli.WithHint(fmt.Errorf("there is no client %s in %s", id, cfg.ClientsPath), "sallyportd client list -c "+quoted(cfg.Path))
+	return cli.WithHint(fmt.Errorf("there is no client %s in %s", id, cfg.ClientsPlace()), "sallyportd client list -c "+quoted(cfg.Path))
 }
 
 // loadClient reads the configuration, and finds a client in it.
-func loadClient(path, name string, need config.Need) (*config.Config, clients.List, clients.Client, error) {
-	cfg, list, err := loadLenient(path, need)
+func loadClient(
+	ctx context.Context, env cli.Env, path, name string, need config.Need,
+) (*config.Config, clients.List, clients.Client, error) {
+	cfg, list, err := loadLenient(ctx, env, path, need)
 	if err != nil {
 		return nil, nil, clients.Client{}, err
 	}
 	id, err := secrets.ParseIdentifier(name)
 	if err != nil {
-		return nil, nil, clients.Client{}, err
+		return nil, nil, clients.Client{}, cli.Misuse(err)
 	}
 	for _, c := range list {
 		if c.Identifier == id {
 			return cfg, list, c, nil
 		}
 	}
-	return nil, nil, clients.Client{}, unknownClient(cfg, id)
+	return nil, nil, clients.Client{}, cli.Misuse(unknownClient(cfg, id))
 }

@@ -38,9 +38,9 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 			if strings.ContainsAny(note, "\r\n") {
 				return cli.Misuse(errors.New("--note: expected text on a single line"))
 			}
-			cfg, list, err := loadAll(path, config.Secrets)
+			cfg, list, err := loadAll(c.Context(), env, path, config.Secrets)
 			if err != nil {
-				return cli.Misuse(err)
+				return err
 			}
 			added := clients.Client{Secret: []byte(secrets.Random()), Note: strings.TrimSpace(note)}
 			added.Allow(distinct(services))
@@ -63,7 +63,8 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 				return err
 			}
 			printed, err := out.deliver(c.Context(), env, cfg, list, added, func() error {
-				return clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
+				ids := []wire.Identifier{added.Identifier}
+				return clientsOf(cfg, env).edit(c.Context(), ids, func(lines []clients.Line) ([]clients.Line, error) {
 					if _, err := clients.Find(lines, added.Identifier); err == nil {
 						return nil, cli.Misuse(cli.WithHint(fmt.Errorf("client %s exists already", added.Identifier), "choose another identifier, or give none, for a random one"))
 					}

@@ -13,6 +13,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/verify/wire"
 )
 
 func clientAllowCommand(env cli.Env) *cobra.Command {
@@ -34,9 +35,9 @@ client may open less than it should, the exit code is 1.`,
 			if all == (len(args) > 1) {
 				return cli.Misuse(errors.New("expected either names of services, or --all"))
 			}
-			cfg, _, client, err := loadClient(path, args[0], config.Alone)
+			cfg, _, client, err := loadClient(c.Context(), env, path, args[0], config.Alone)
 			if err != nil {
-				return cli.Misuse(err)
+				return err
 			}
 			names := distinct(args[1:])
 			before := observableService(cfg, client)
@@ -44,7 +45,8 @@ client may open less than it should, the exit code is 1.`,
 			if err := checkServiceNames(cfg, client); err != nil {
 				return cli.Misuse(err)
 			}
-			err = clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
+			list := clientsOf(cfg, env)
+			err = list.edit(c.Context(), []wire.Identifier{client.Identifier}, func(lines []clients.Line) ([]clients.Line, error) {
 				i, err := clients.Find(lines, client.Identifier)
 				if err == nil {
 					lines[i].Client.Allow(names)
@@ -57,7 +59,7 @@ client may open less than it should, the exit code is 1.`,
 			result := clientResult{Identifier: client.Identifier.String(), Changed: true}
 			result.ProfileOutdated = observableService(cfg, client) != before
 			services := "every service"
-			ask := reloadClients(c.Context())
+			ask := list.apply(c.Context())
 			result.Services = new([]string)
 			if !all {
 				*result.Services = names
@@ -90,7 +92,7 @@ client may open less than it should, the exit code is 1.`,
 }
 
 // restrict returns a request that takes rights from a client, whether the server
-// accepts the clients file or not. It fails if the server refuses the file, and
+// accepts the list of clients or not. It fails if the server refuses the list, and
 // the client lacks rights that it should have.
 func restrict(ctx context.Context, r admin.Restriction, warn func(string)) func(admin.Conn) error {
 	return func(c admin.Conn) error {
@@ -101,7 +103,7 @@ func restrict(ctx context.Context, r admin.Restriction, warn func(string)) func(
 		case done.Less:
 			return &partlyRefusedError{done.Refused}
 		case done.Refused != "":
-			warn("the running server refuses the rest of the clients file, and keeps its earlier content: " + done.Refused)
+			warn("the running server refuses the rest of the list of clients, and keeps its earlier content: " + done.Refused)
 		}
 		if done.Owed {
 			return &holderGoneError{}
@@ -111,11 +113,11 @@ func restrict(ctx context.Context, r admin.Restriction, warn func(string)) func(
 }
 
 // partlyRefusedError reports that the server has revoked rights, but granted
-// none, because it refuses the clients file.
+// none, because it refuses the list of clients.
 type partlyRefusedError struct{ reason string }
 
 func (e *partlyRefusedError) Error() string {
-	return "the server has revoked what the client may no longer open, and refuses the rest of the file: " + e.reason
+	return "the server has revoked what the client may no longer open, and refuses the rest of the list: " + e.reason
 }
 
 // holderGoneError reports that a client has lost its rights, but the kernel may

@@ -13,6 +13,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/sessions/durations"
+	"sallyport/verify/wire"
 )
 
 // whenForms are the forms of a time at which a client expires.
@@ -38,15 +39,16 @@ To cut off a client whatever is wrong with the clients file, use "client revoke"
 		Example: "  sallyportd client expire k7Qx 2026-12-31\n  sallyportd client expire k7Qx never",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, _, client, err := loadClient(path, args[0], config.Alone)
+			cfg, _, client, err := loadClient(c.Context(), env, path, args[0], config.Alone)
 			if err != nil {
-				return cli.Misuse(err)
+				return err
 			}
 			before := client.Expires
 			if client.Expires, err = newExpiry(args[1], env.Now()); err != nil {
 				return cli.Misuse(err)
 			}
-			err = clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
+			list := clientsOf(cfg, env)
+			err = list.edit(c.Context(), []wire.Identifier{client.Identifier}, func(lines []clients.Line) ([]clients.Line, error) {
 				i, err := clients.Find(lines, client.Identifier)
 				if err == nil {
 					lines[i].Client.Expires = client.Expires
@@ -67,7 +69,7 @@ To cut off a client whatever is wrong with the clients file, use "client revoke"
 				change = "has expired"
 			}
 			change = fmt.Sprintf("client %s %s", client.Identifier, change)
-			running, err := applyChange(c.Context(), cfg, change, reloadClients(c.Context()))
+			running, err := applyChange(c.Context(), cfg, change, list.apply(c.Context()))
 			if asJSON {
 				result.setServer(running, err)
 				return errors.Join(env.Out().JSON(result), err)

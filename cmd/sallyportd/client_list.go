@@ -43,9 +43,9 @@ client; the column is there if some client expires.
 With --json there is one object for each client, with times in UTC.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, list, err := loadLenient(path, config.Alone)
+			cfg, list, err := loadLenient(c.Context(), env, path, config.Alone)
 			if err != nil {
-				return cli.Misuse(err)
+				return err
 			}
 			record, err := readRecord(c.Context(), cfg)
 			if err != nil {

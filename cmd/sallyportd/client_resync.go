@@ -54,8 +54,10 @@ clients whose knocks the shield has refused.`,
 			})
 			result := resyncResult{Identifier: id.String(), Server: serverState(running, err), Shield: done.Shield}
 			if err == nil && !running {
-				err = cli.WithHint(fmt.Errorf("no server answers at %s, so nothing was changed", cfg.AdminSocket),
-					"start the server; repeat this command if the client still does not get in")
+				err = &unreachedError{
+					fmt.Sprintf("no server answers at %s, so nothing was changed", cfg.AdminSocket),
+					"start the server; repeat this command if the client still does not get in", "not-running", exitNotRunning,
+				}
 			}
 			if asJSON {
 				if err != nil {

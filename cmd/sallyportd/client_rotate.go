@@ -12,6 +12,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/secrets"
+	"sallyport/verify/wire"
 )
 
 // rotationTime is how long a client's old secret, or the old port secret, stays
@@ -46,15 +47,16 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 			if err != nil {
 				return cli.Misuse(err)
 			}
-			cfg, list, rotated, err := loadClient(path, args[0], config.Secrets)
+			cfg, list, rotated, err := loadClient(c.Context(), env, path, args[0], config.Secrets)
 			if err != nil {
-				return cli.Misuse(err)
+				return err
 			}
 			secret := []byte(secrets.Random())
 			rotated.Rotate(secret, until)
 			rotated.HighestNonce = 0 // for the profile: that of the old secret
 			printed, err := out.deliver(c.Context(), env, cfg, list, rotated, func() error {
-				return clients.Edit(c.Context(), cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
+				ids := []wire.Identifier{rotated.Identifier}
+				return clientsOf(cfg, env).edit(c.Context(), ids, func(lines []clients.Line) ([]clients.Line, error) {
 					i, err := clients.Find(lines, rotated.Identifier)
 					if err != nil {
 						return nil, err
@@ -94,11 +96,12 @@ change. If the server refuses it, the exit code is 1, and the error is the reaso
 
 // endRotation removes the old secret of a client.
 func endRotation(ctx context.Context, env cli.Env, path, name string, asJSON bool) error {
-	cfg, _, client, err := loadClient(path, name, config.Alone)
+	cfg, _, client, err := loadClient(ctx, env, path, name, config.Alone)
 	if err != nil {
-		return cli.Misuse(err)
+		return err
 	}
-	err = clients.Edit(ctx, cfg.ClientsPath, func(lines []clients.Line) ([]clients.Line, error) {
+	list := clientsOf(cfg, env)
+	err = list.edit(ctx, []wire.Identifier{client.Identifier}, func(lines []clients.Line) ([]clients.Line, error) {
 		i, err := clients.Find(lines, client.Identifier)
 		if err != nil {
 			return nil, err
@@ -113,7 +116,7 @@ func endRotation(ctx context.Context, env cli.Env, path, name string, asJSON boo
 	if err != nil {
 		return err
 	}
-	running, err := applyChange(ctx, cfg, fmt.Sprintf("the old secret of client %s is removed", client.Identifier), reloadClients(ctx))
+	running, err := applyChange(ctx, cfg, fmt.Sprintf("the old secret of client %s is removed", client.Identifier), list.apply(ctx))
 	result := clientResult{Identifier: client.Identifier.String(), Changed: true}
 	if asJSON {
 		result.setServer(running, err)

@@ -13,7 +13,7 @@ import (
 	"sallyport/sessions/state"
 )
 
-// The states of a change of the clients file in the running server.
+// The states of a change of the clients in the running server.
 const (
 	serverApplied = "applied"
 	serverNone    = "none"    // no server runs: the change takes effect at the next start
@@ -25,7 +25,7 @@ const (
 // If the server has not applied the change, an error follows it.
 type clientResult struct {
 	Identifier string `json:"identifier"`
-	Changed    bool   `json:"changed"`          // the clients file
+	Changed    bool   `json:"changed"`          // the list of clients
 	Server     string `json:"server,omitempty"` // empty: the command does not ask the server
 	Reason     string `json:"reason,omitempty"` // why the server has not applied it, or not all of it
 	// Services are those that the client may open; null: all. Only of "allow".
@@ -53,8 +53,11 @@ func serverState(running bool, err error) string {
 	var refused *admin.RefusedError
 	var partly *partlyRefusedError
 	var holderGone *holderGoneError
+	var other *notAppliedError
 	switch {
-	case errors.As(err, &refused), errors.As(err, &partly):
+	case errors.As(err, &other) && other.status.Unavailable:
+		return serverUnknown // it applies the list when it reads it
+	case errors.As(err, &refused), errors.As(err, &partly), errors.As(err, &other):
 		return serverRefused
 	case errors.As(err, &holderGone):
 		return serverApplied // but the kernel may still accept the client's packets
@@ -85,34 +88,33 @@ func (r *clientResult) printWarnings(env cli.Env) {
 }
 
 // applyChange makes the running server, if there is one, apply a change of the
-// clients file, and waits. Change describes it in a few words, such as "client
+// clients, and waits. Change describes it in a few words, such as "client
 // k7Qx is registered".
 func applyChange(
 	ctx context.Context, cfg *config.Config, change string, ask func(admin.Conn) error,
 ) (running bool, err error) {
 	running, err = askServer(ctx, cfg, ask)
 	if err != nil {
-		err = fmt.Errorf("%s in %s, but not in the running server: %w", change, cfg.ClientsPath, err)
-		return running, cli.WithHint(err,
-			"fix the cause; the server retries by itself, and \"sallyportd reload\" prints what it finds")
+		err = fmt.Errorf("%s in %s, but not in the running server: %w", change, cfg.ClientsPlace(), err)
+		todo := "fix the cause; the server retries by itself, and \"sallyportd reload\" prints what it finds"
+		var other *notAppliedError
+		if errors.As(err, &other) && other.Hint() != "" {
+			todo = other.Hint()
+		}
+		return running, cli.WithHint(err, todo)
 	}
 	return running, nil
 }
 
 // serverLine returns for people what the server has done.
 func serverLine(cfg *config.Config, running bool) string {
+	if !running && cfg.FleetClients {
+		return "No server answers at " + cfg.AdminSocket + ": it applies the change when it runs. The other gateways do that at once."
+	}
 	if !running {
 		return "No server answers at " + cfg.AdminSocket + ": the change takes effect at the next start."
 	}
 	return "The running server has applied the change."
-}
-
-// reloadClients makes the server read the clients file again.
-func reloadClients(ctx context.Context) func(admin.Conn) error {
-	return func(c admin.Conn) error {
-		_, err := c.ReloadClients(ctx)
-		return err
-	}
 }
 
 // reloadAll makes the server read its configuration again.
@@ -169,7 +171,7 @@ func askOnce(ctx context.Context, cfg *config.Config, ask func(admin.Conn) error
 	err = ask(admin.Conn{Socket: cfg.AdminSocket})
 	var unreachable *admin.UnreachableError
 	if !errors.As(err, &unreachable) || !unreachable.Stopped() {
-		return true, err
+		return true, explainReach(ctx, cfg, err)
 	}
 	// A server may run without its socket: it was removed, or could not be made.
 	runs, stateErr := serverHoldsState(ctx, cfg)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"regexp"
@@ -11,9 +10,9 @@ import (
 )
 
 // ownCommand is a command of this program in a hint that needs the configuration: up
-// to the quote after it, or the end of the phrase.
+// to the quote after it, or the end of the phrase or sentence.
 var ownCommand = regexp.MustCompile(
-	`sallyportd (serve|check|watch|reload|client|operation|port-secret|state|firewall)\b[^"\n;,)]*`)
+	`sallyportd (serve|check|status|health|watch|trace|reload|confirm|leases?|close|client|fleet-key|host-key|operation|port-secret|state|firewall)\b(?:[^"\n;,).]|\.[^"\s])*`)
 
 // withConfig adds -c to the commands of this program in a hint, if the
 // configuration is not the default one: without it they would use another one.
@@ -58,28 +57,12 @@ func findingsFor(path string, list []finding) []finding {
 	return list
 }
 
-// hintHandler applies withConfig to the hints of a log.
-type hintHandler struct {
-	slog.Handler
-	path string
-}
-
-func (h hintHandler) Handle(ctx context.Context, r slog.Record) error {
-	changed := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
-	r.Attrs(func(a slog.Attr) bool {
+// hintOf returns a function that applies withConfig to the hints of a log.
+func hintOf(path string) func(slog.Attr) slog.Attr {
+	return func(a slog.Attr) slog.Attr {
 		if a.Key == "hint" {
-			a.Value = slog.StringValue(withConfig(a.Value.String(), h.path))
+			a.Value = slog.StringValue(withConfig(a.Value.String(), path))
 		}
-		changed.AddAttrs(a)
-		return true
-	})
-	return h.Handler.Handle(ctx, changed)
-}
-
-func (h hintHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return hintHandler{h.Handler.WithAttrs(attrs), h.path}
-}
-
-func (h hintHandler) WithGroup(name string) slog.Handler {
-	return hintHandler{h.Handler.WithGroup(name), h.path}
+		return a
+	}
 }

@@ -1,12 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/sessions/clock"
 )
 
 func TestWithConfig(t *testing.T) {
@@ -15,6 +16,12 @@ func TestWithConfig(t *testing.T) {
 		{`"sallyportd firewall load" closes them now`, defaultConfig, `"sallyportd firewall load" closes them now`},
 		{"add one: sallyportd client add", "x.toml", "add one: sallyportd client add -c x.toml"},
 		{"run: sallyportd reload; then wait", "x.toml", "run: sallyportd reload -c x.toml; then wait"},
+		{"and run: sallyportd confirm", "x.toml", "and run: sallyportd confirm -c x.toml"},
+		{"compare it with: sallyportd client profile k7Qx. Otherwise any host can have sent it", "x.toml",
+			"compare it with: sallyportd client profile k7Qx -c x.toml. Otherwise any host can have sent it"},
+		{`"sallyportd lease list" prints all leases`, "x.toml", `"sallyportd lease list -c x.toml" prints all leases`},
+		{`see "sallyportd status"`, "x.toml", `see "sallyportd status -c x.toml"`},
+		{"run: sallyportd client list -c a.toml. Then wait", "x.toml", "run: sallyportd client list -c a.toml. Then wait"},
 		{"run sallyportd reload.", "x.toml", "run sallyportd reload -c x.toml."},
 		{"sallyportd client list -c a.toml", "x.toml", "sallyportd client list -c a.toml"},
 		{"make one: sallyportd init DIR; or", "x.toml", "make one: sallyportd init DIR; or"},
@@ -40,10 +47,12 @@ func TestHintsEverywhere(t *testing.T) {
 	if list := findingsFor("x.toml", []finding{warn("code", hint, "text")}); list[0].Hint != want {
 		t.Errorf("a finding: %v", list)
 	}
-	var b strings.Builder
-	log := slog.New(hintHandler{slog.NewJSONHandler(&b, nil), "x.toml"}).With("service", "web")
-	log.Warn("broken", "hint", hint, "error", errors.New("reason"))
-	if !strings.Contains(b.String(), `-c x.toml`) || !strings.Contains(b.String(), `"service":"web"`) || !strings.Contains(b.String(), "reason") {
-		t.Errorf("a log line: %s", b.String())
+	var b bytes.Buffer
+	log := openLog(cli.Env{Stderr: &b, Clock: clock.System()}, logSettings{path: "x.toml"})
+	log.With("service", "web").Warn("broken", "hint", hint, "error", errors.New("reason"))
+	log.stop()
+	line := b.String()
+	if !strings.Contains(line, `-c x.toml`) || !strings.Contains(line, "service=web") || !strings.Contains(line, "reason") {
+		t.Errorf("a log line: %s", line)
 	}
 }

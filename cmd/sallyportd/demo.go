@@ -93,9 +93,9 @@ func runDemo(ctx context.Context, env cli.Env, dir string, stay bool) error {
 	log := slog.New(slog.DiscardHandler)
 	if stay {
 		// A terminal that is stopped (Ctrl-S) must not stop the server.
-		var stopLog func()
-		log, _, stopLog = openLog(env, cfg.Path, slog.LevelInfo)
-		defer stopLog()
+		opened := openLog(env, logSettings{path: cfg.Path})
+		defer opened.stop()
+		log = opened.Logger
 	}
 	s, err := daemon.New(ctx, cfg, list, nil, daemon.Env{Clock: env.Clock, Log: log})
 	if err != nil {

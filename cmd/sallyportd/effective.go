@@ -9,6 +9,7 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/sandbox"
 	"sallyport/ingest"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/verify/schedule"
@@ -22,18 +23,24 @@ type effective struct {
 	Listen        []netip.Addr        `json:"listen"`                              // empty: all addresses
 	PreviousUntil *time.Time          `json:"port_secret_previous_until,omitzero"` // while its ports are open too
 	Tolerance     string              `json:"clock_tolerance"`
+	Clock         *effectiveClock     `json:"clock"`
 	Readers       int                 `json:"readers"`      // threads
 	Queue         int                 `json:"queue"`        // datagrams of each thread
 	QueueMemory   int                 `json:"queue_memory"` // of all threads, in bytes
-	ClientsPath   string              `json:"clients"`
+	ClientsPath   string              `json:"clients"`      // the file, or the copy of the fleet's list
+	FleetClients  bool                `json:"fleet_clients,omitempty"`
 	Clients       int                 `json:"client_count"`
 	StateDir      string              `json:"state_dir"`
 	Durability    string              `json:"durability"`
+	MetricsListen string              `json:"metrics_listen,omitempty"` // none: the metrics are at the admin socket only
 	Services      []described         `json:"services"`
 	Challenge     *effectiveChallenge `json:"challenge,omitempty"`
 	Operations    []described         `json:"operations"`
 	Firewall      *effectiveFirewall  `json:"firewall,omitempty"` // none: nothing requires it
 	Shield        *effectiveShield    `json:"shield"`
+	Processes     []sandbox.Process   `json:"processes,omitempty"` // of the running server; none: none runs, or they are not known
+
+	processes effectiveProcesses
 }
 
 // described is a part of the configuration with a name, and what it does, in
@@ -71,7 +78,7 @@ type effectiveFirewall struct {
 func effectiveSettings(cfg *config.Config, clients int, host config.Host, now time.Time) effective {
 	e := effective{
 		Path: cfg.Path, Ports: cfg.Ports, Generator: fmt.Sprint(cfg.Generator), Listen: orEmpty([]netip.Addr(cfg.Listen)),
-		Tolerance: cfg.Tolerance.String(), ClientsPath: cfg.ClientsPath, Clients: clients,
+		Tolerance: cfg.Tolerance.String(), ClientsPath: cfg.ClientsPath, FleetClients: cfg.FleetClients, Clients: clients,
 		StateDir: cfg.StateDir, Durability: "strict",
 		Services: []described{}, Operations: []described{},
 	}
@@ -83,6 +90,9 @@ func effectiveSettings(cfg *config.Config, clients int, host config.Host, now ti
 	e.QueueMemory = e.Readers * ingest.QueueMemory(cfg.Queue)
 	if cfg.Relaxed {
 		e.Durability = "relaxed"
+	}
+	if at := cfg.MetricsListen; at.IsValid() {
+		e.MetricsListen = at.String()
 	}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
@@ -148,13 +158,23 @@ func (e effective) print(env cli.Env) error {
 		add("", "and to the ports of the previous port secret until %s", env.Time(*e.PreviousUntil))
 	}
 	add("clocks", "a client's clock may be wrong by %s", e.Tolerance)
+	if e.Clock != nil {
+		add("", "this host's is %s", e.Clock.text)
+	}
 	add("queue", "%d datagrams for each of %s, in %.1f MiB of memory", e.Queue, count(e.Readers, "thread"), float64(e.QueueMemory)/(1<<20))
-	add("clients", "%d, in %s", e.Clients, e.ClientsPath)
+	where := e.ClientsPath
+	if e.FleetClients {
+		where = "the fleet's list; the copy of this gateway is " + where
+	}
+	add("clients", "%d, in %s", e.Clients, where)
 	when := "before a service opens"
 	if e.Durability == "relaxed" {
 		when = "at most 100 ms after a service opens"
 	}
 	add("nonces", "on disk %s, in %s", when, e.StateDir)
+	if e.MetricsListen != "" {
+		add("metrics", "http://%s/metrics, for every program of this host", e.MetricsListen)
+	}
 	for _, s := range e.Services {
 		add("service", "%s: %s", s.Name, s.Description)
 	}
@@ -202,6 +222,9 @@ func (e effective) print(env cli.Env) error {
 	}
 	for i, line := range e.Shield.lines() {
 		add(map[bool]string{true: "shield"}[i == 0], "%s", line)
+	}
+	if line := e.processes.line(); line != "" {
+		add("processes", "%s", line)
 	}
 	return env.Out().Columns().Print(rows...)
 }

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/sessions/gate/firewall"
 )
 
@@ -17,6 +19,8 @@ type tableResult struct {
 	Changed bool   `json:"changed"`
 	State   string `json:"state"`            // closed, or absent
 	Before  string `json:"before,omitempty"` // the table that existed before; empty: there was none
+	// OnTrial are services of a trial that was not confirmed: open to anyone when it is over.
+	OnTrial []string `json:"on_trial,omitempty"`
 	// Lost are the operator's chains whose rules are gone.
 	Lost []string `json:"lost_rules,omitempty"`
 	// Refused is why the kernel refuses the jumps to the operator's chains.
@@ -33,7 +37,7 @@ func newTableResult(state string, before firewall.Standing) tableResult {
 
 func firewallCommand(env cli.Env) *cobra.Command {
 	group := cli.Group(&cobra.Command{Use: "firewall", Short: "Hold the firewall's table, or load or remove it by hand"})
-	group.AddCommand(firewallHoldCommand(env), firewallLoadCommand(env), firewallClearCommand(env))
+	group.AddCommand(firewallHoldCommand(env), firewallLoadCommand(env), firewallReloadCommand(env), firewallClearCommand(env))
 	return group
 }
 
@@ -48,7 +52,8 @@ func firewallLoadCommand(env cli.Env) *cobra.Command {
 The command requires CAP_NET_ADMIN. It reads only the configuration, neither
 secrets nor clients. The table stays until "firewall clear"; "serve" and
 "firewall hold" take it over. Until then no process restores it if another
-program removes it; "firewall hold" does.`,
+program removes it; "firewall hold" does. Services of a trial that was not confirmed
+are closed for the rest of its time only, and then open to anyone.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := loadFirewall(path)
@@ -66,11 +71,20 @@ program removes it; "firewall hold" does.`,
 			if err != nil {
 				return fmt.Errorf("load the firewall's table: %w", err)
 			}
+			setLogFormat(cfg)
+			log := openLog(env, logSettings{path: path})
+			trial, err := decideTrial(cfg, privilege.TrialQuestion{Before: before, Log: log.Logger}, env.Clock)
+			log.stop()
+			of.Trial = trial.On
+			if err != nil {
+				return fmt.Errorf("load the firewall's table: %w", err)
+			}
 			table, err := firewall.Claim(of, ownerOf(cfg), takeOver, env.Clock)
 			if err != nil {
 				return fmt.Errorf("load the firewall's table: %w", withTakeOverHint(err))
 			}
 			result, jumps := newTableResult("closed", before), table.Jumps()
+			result.OnTrial = onTrial(cfg, of.Trial)
 			if result.Lost = jumps.Lost; jumps.Refused != nil {
 				result.Refused = jumps.Refused.Error()
 			}
@@ -83,6 +97,10 @@ program removes it; "firewall hold" does.`,
 			}
 			if replaced += lostText(result.Lost); result.Refused != "" {
 				replaced += result.Refused + "\n"
+			}
+			if len(result.OnTrial) > 0 {
+				return env.Out().Printf("%sloaded: table inet %s; services behind the firewall are closed, except those of a trial that was not confirmed: %s\n",
+					replaced, firewall.Name, strings.Join(result.OnTrial, ", "))
 			}
 			return env.Out().Printf("%sloaded: table inet %s; every service behind the firewall is closed\n", replaced, firewall.Name)
 		},

@@ -10,6 +10,8 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/cmd/sallyportd/internal/shield"
+	"sallyport/cmd/sallyportd/internal/trial"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/holder"
 )
 
@@ -19,29 +21,32 @@ const helperName = "firewall-helper"
 func holderCommand(env cli.Env) *cobra.Command {
 	var path string
 	var takeOver bool
+	var try trialFlag
 	c := &cobra.Command{
 		Use:    helperName,
 		Short:  "Hold the firewall for a server; the server starts this command itself",
 		Args:   cobra.NoArgs,
 		Hidden: true,
 		RunE: func(*cobra.Command, []string) error {
-			h, err := holderSettings(path, takeOver, env)
+			h, err := holderSettings(path, takeOver, try, env)
 			if err != nil {
 				return err
 			}
-			log, _, stop := openLog(env, path, slog.LevelInfo)
-			defer stop()
-			return privilege.HoldFor(h, log)
+			log := openLog(env, logSettings{path: path, holder: true})
+			defer log.stop()
+			return privilege.HoldFor(h, log.Logger)
 		},
 	}
 	addConfigFlag(c, env, &path)
 	addTakeOverFlag(c, &takeOver)
+	addTrialFlag(c.Flags(), &try)
 	return c
 }
 
 func firewallHoldCommand(env cli.Env) *cobra.Command {
 	var path string
 	var takeOver bool
+	var try trialFlag
 	c := &cobra.Command{
 		Use:   "hold",
 		Short: "Hold the firewall closed, and the shield, for the server",
@@ -60,7 +65,9 @@ requires no firewall, the holder makes no table, and has the shield only.
 The holder requires CAP_NET_ADMIN, and CAP_BPF for the shield, drops all other privileges, and reads neither
 clients nor their secrets. On SIGHUP it reads the configuration again. Nothing opens
 during that; a server that runs with the earlier configuration must be restarted.
-A change of user or firewall_socket requires a restart of the holder. SIGINT and
+A change of user or firewall_socket requires a restart of the holder. With --trial,
+services that were not hidden before are hidden for a time only, as with "serve
+--trial". SIGINT and
 SIGTERM end the holder: the table stays, closed. If on_exit is "clear", the table
 is removed instead, and its services are open to anyone.
 
@@ -68,26 +75,32 @@ Exit codes: 0 the table exists and is closed, or is removed because on_exit is
 "clear"; 1 or 2 it may be open.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			h, err := holderSettings(path, takeOver, env)
+			h, err := holderSettings(path, takeOver, try, env)
 			if err != nil {
 				return err
 			}
-			log, _, stop := openLog(env, path, slog.LevelInfo)
-			defer stop()
-			return privilege.HoldAlone(c.Context(), h, log)
+			h.HandOver = env.HandOver
+			log := openLog(env, logSettings{path: path, holder: true})
+			defer log.stop()
+			return privilege.HoldAlone(c.Context(), h, log.Logger)
 		},
 	}
 	addConfigFlag(c, env, &path)
 	addTakeOverFlag(c, &takeOver)
+	addTrialFlag(c.Flags(), &try)
 	return c
 }
 
 // holderSettings returns what a holder needs, from the configuration at a path.
-func holderSettings(path string, takeOver bool, env cli.Env) (h privilege.Holding, err error) {
+func holderSettings(path string, takeOver bool, try trialFlag, env cli.Env) (h privilege.Holding, err error) {
 	cfg, _, err := loadHeld(path)
+	if err == nil {
+		err = try.check(cfg)
+	}
 	if err != nil {
 		return h, err
 	}
+	setLogFormat(cfg)
 	load := shield.Load
 	return privilege.Holding{
 		LoadEarly: shield.LoadEarly,
@@ -113,6 +126,18 @@ func holderSettings(path string, takeOver bool, env cli.Env) (h privilege.Holdin
 				held = privilege.Held{
 					Guards: true, Owner: ownerOf(cfg), Firewall: table, Policy: cfg.Policy(), Schedule: scheduleOf(path),
 					ClearOnExit: cfg.ClearOnExit,
+					Trial: func(q privilege.TrialQuestion) (a privilege.TrialAnswer, err error) {
+						if !takeOver && checkOwner(q.Before, cfg) != nil {
+							return a, nil // the table is not replaced: no trial begins
+						}
+						if q.Asked == nil {
+							q.Asked = try.asked
+						}
+						return decideTrial(cfg, q, env.Clock)
+					},
+					Unconfirmed: func() (map[access.ServiceID]bool, error) { return unconfirmed(cfg) },
+					Confirmed:   func() (map[access.ServiceID]bool, error) { return confirmed(cfg) },
+					Stopped:     func() error { return trial.Stop(cfg.StateDir) },
 				}
 			}
 			if p := held.Policy.Shield; p != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -174,9 +175,11 @@ func (p initPrinter) print(cfg *config.Config) error {
 	}
 	ssh, port := sshService(cfg, p.env.Variable("SSH_CONNECTION"))
 	if ssh != nil {
-		err := out.Printf("\nService %s hides port %d, which SSH uses. When the server starts, SSH sessions stall until their\naddress is granted.%s\n",
-			ssh.Name, port, firstTry(cfg, p.made))
-		if err != nil {
+		advice := "Start the server for a trial first, as below: sessions\nthat are open continue, and the port is open again after ten minutes, unless \"sallyportd confirm\" comes."
+		if ssh.Carries() {
+			advice = "When the server starts, SSH sessions stall until their\naddress is granted. With on_exit = \"clear\", the port is open again when the server stops."
+		}
+		if err := out.Printf("\nService %s hides port %d, which SSH uses. %s\n", ssh.Name, port, advice); err != nil {
 			return err
 		}
 	}
@@ -184,14 +187,21 @@ func (p initPrinter) print(cfg *config.Config) error {
 		return err
 	}
 	serve := output.Row("  sallyportd serve -c " + quoted(p.made))
-	if ssh != nil && cfg.ClearOnExit {
-		serve = output.Row("  timeout 10m sallyportd serve -c "+quoted(p.made), "serve for ten minutes; then the port is open again")
+	if ssh != nil && !ssh.Carries() {
+		serve = output.Row("  sallyportd serve --trial 10m -c "+quoted(p.made), "hide the port for ten minutes")
 	}
-	return out.Columns().Print(
+	rows := [][]output.Cell{
 		output.Row("  sallyportd client add -c "+quoted(p.made), "make a profile for each device of each colleague"),
 		output.Row("  sallyportd check -c "+quoted(p.made), "print the effective settings, and warn about mistakes"),
 		serve,
-	)
+	}
+	if cfg.FleetClients {
+		rows = slices.Concat([][]output.Cell{
+			output.Row("  sallyportd fleet-key new -c "+quoted(p.made), "at the first gateway; then copy the file to all others"),
+			output.Row("  sallyportd client import "+quoted(filepath.Join(p.dir, config.ClientsName))+" -c "+quoted(p.made), "at the first gateway: write the fleet's list"),
+		}, rows)
+	}
+	return out.Columns().Print(rows...)
 }
 
 // sshService returns the service that hides a port by which an administrator may
@@ -214,17 +224,6 @@ func sshService(cfg *config.Config, connection string) (*config.Service, uint16)
 		}
 	}
 	return nil, 0
-}
-
-// firstTry returns how not to lock oneself out.
-func firstTry(cfg *config.Config, made string) string {
-	if cfg.ClearOnExit {
-		return " Start it for ten minutes first, as below: if you cannot get in, wait until it stops."
-	}
-	return " The port stays closed when the server stops. For the first try, add the line\n" +
-		"  on_exit = \"clear\"\n" +
-		"before the first [[service]] in the configuration, and start the server for ten minutes:\n" +
-		"  timeout 10m sallyportd serve -c " + quoted(made)
 }
 
 // named sets "server" in the text of a configuration: the name by which clients

@@ -140,10 +140,13 @@ const boundVariable = "SALLYPORT_TEST_BOUND"
 
 // startBound starts a process, which the kernel kills when this one ends in any way. The
 // kernel looks at the thread that starts it, so that must not end before.
-func startBound(cmd *exec.Cmd) error {
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", boundVariable, os.Getpid()))
+func startBound(cmd *exec.Cmd) error { return startBoundBy(starter(), cmd) }
+
+// startBoundBy is startBound by another thread, which must live as long as the process.
+func startBoundBy(orders chan<- func(), cmd *exec.Cmd) error {
+	cmd.Env = append(append(os.Environ(), cmd.Env...), fmt.Sprintf("%s=%d", boundVariable, os.Getpid()))
 	done := make(chan error)
-	starter() <- func() { done <- cmd.Start() }
+	orders <- func() { done <- cmd.Start() }
 	return <-done
 }
 
@@ -174,23 +177,37 @@ func startVictim(t *testing.T, dir string) *victim {
 
 func startProgram(t *testing.T, program, dir string) *victim {
 	t.Helper()
-	v := &victim{opened: map[string]bool{}}
-	v.cond.L = &v.mu
-	v.cmd = exec.Command(program, "serve", "-c", filepath.Join(dir, config.FileName))
-	v.cmd.Args[0] = "sallyportd"
-	out, err := v.cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := startBound(v.cmd); err != nil {
-		t.Fatal(err)
-	}
-	serving := make(chan bool, 1)
-	go v.read(bufio.NewScanner(out), serving)
+	return startProgramBy(t, starter(), program, dir)
+}
+
+// startProgramBy is startProgram by a thread, with more variables of the environment.
+func startProgramBy(t *testing.T, orders chan<- func(), program, dir string, environment ...string) *victim {
+	t.Helper()
+	v, serving := launchBy(t, orders, program, dir, environment...)
 	if !<-serving {
 		t.Fatalf("the server no longer starts:\n%s", v.log())
 	}
 	return v
+}
+
+// launchBy starts a server, and does not wait until it serves.
+func launchBy(t *testing.T, orders chan<- func(), program, dir string, environment ...string) (v *victim, serving <-chan bool) {
+	t.Helper()
+	v = &victim{opened: map[string]bool{}}
+	v.cond.L = &v.mu
+	v.cmd = exec.Command(program, "serve", "-c", filepath.Join(dir, config.FileName))
+	v.cmd.Args[0] = "sallyportd"
+	v.cmd.Env = environment
+	out, err := v.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := startBoundBy(orders, v.cmd); err != nil {
+		t.Fatal(err)
+	}
+	serves := make(chan bool, 1)
+	go v.read(bufio.NewScanner(out), serves)
+	return v, serves
 }
 
 func (v *victim) read(lines *bufio.Scanner, serving chan<- bool) {

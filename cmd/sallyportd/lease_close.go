@@ -30,10 +30,13 @@ func leaseCloseCommand(env cli.Env) *cobra.Command {
 	var all, asJSON bool
 	var asked admin.Closing
 	c := &cobra.Command{
-		Use:        "close",
+		Use:        "close [SERVICE | CLIENT | OPERATION | ADDRESS]…",
 		SuggestFor: []string{"end", "remove", "rm", "revoke"},
 		Short:      "End leases at once",
-		Long: `End leases at once: those that match all of the given flags.
+		Long: `End leases at once: those that match all of the arguments and flags. An argument is
+the name of a service, the identifier of a client, the ID of an operation, or an
+address or network; the three words of a row of "lease list" are one lease. A flag
+is the same for a name that has several of these meanings.
 
 A client may open the service again; "sallyportd client revoke" prevents that.
 Connections continue or end by on_close of the service, and end with --cut. If
@@ -42,16 +45,16 @@ another lease still admits the address, its connections continue.
 If no server runs, the command removes recorded leases, which the next start would
 open again. If the running server cannot record the end of a lease, for example on
 a full disk, the lease is closed, and the exit code is 1.`,
-		Example: "  sallyportd lease close --client k7Qx\n  sallyportd lease close --service ssh --address 203.0.113.7 --cut",
-		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			chosen := asked.Which != admin.Which{} || address != ""
+		Example: "  sallyportd lease close k7Qx\n  sallyportd lease close ssh k7Qx 203.0.113.7\n  sallyportd lease close --service ssh --address 203.0.113.7 --cut",
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, words []string) error {
+			chosen := asked.Which != admin.Which{} || address != "" || len(words) > 0
 			switch {
 			case all && chosen:
 				return cli.Misuse(cli.WithHint(errors.New("expected --all, or which leases to close, got both"), "omit --all"))
 			case !all && !chosen:
 				return cli.Misuse(cli.WithHint(errors.New("expected --all, or which leases to close, got neither"),
-					"\"sallyportd lease list\" prints all leases; choose some with --service, --client, --operation or --address"))
+					"\"sallyportd lease list\" prints all leases; name a service, a client, an operation or an address"))
 			}
 			if asked.Client != "" {
 				if _, err := secrets.ParseIdentifier(asked.Client); err != nil {
@@ -64,6 +67,9 @@ a full disk, the lease is closed, and the exit code is 1.`,
 			}
 			cfg, err := loadOrLocate(path, func(text string) { env.Err().Warning(text, "") })
 			if err != nil {
+				return cli.Misuse(err)
+			}
+			if err := addWords(&asked.Which, words, cfg); err != nil {
 				return cli.Misuse(err)
 			}
 			done, running, err := closeLeases(c.Context(), cfg, asked, all)
@@ -128,12 +134,13 @@ func unknownName(cfg *config.Config, asked admin.Which) error {
 	if asked.Client == "" {
 		return nil
 	}
+	// Of a fleet's list, the copy will do, which needs no etcd.
 	list, err := clients.Load(cfg.ClientsPath, cfg.SecretFiles, nil)
 	isAsked := func(c clients.Client) bool { return c.Identifier.String() == asked.Client }
 	if err != nil || slices.ContainsFunc(list, isAsked) {
 		return nil
 	}
-	return cli.WithHint(fmt.Errorf("--client: there is no client %s in %s%s", asked.Client, cfg.ClientsPath, none),
+	return cli.WithHint(fmt.Errorf("--client: there is no client %s in %s%s", asked.Client, cfg.ClientsPlace(), none),
 		"sallyportd client list -c "+quoted(cfg.Path))
 }
 

@@ -21,7 +21,7 @@ func leaseListCommand(env cli.Env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:        "list",
-		SuggestFor: []string{"ls", "show", "status"},
+		SuggestFor: []string{"ls", "show"},
 		Short:      "List all leases: the service, the client and its address, and the end",
 		Long: `List all leases: the service, the client and its address, and the end.
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 
 	"github.com/spf13/cobra"
 
@@ -24,23 +25,24 @@ func addConfigFlag(c *cobra.Command, env cli.Env, path *string) {
 		"the configuration `file`; without the flag, the variable "+configVariable+" of the environment names it")
 }
 
-// loadAll reads a configuration, the files that need names, and the clients.
-func loadAll(path string, need config.Need) (*config.Config, clients.List, error) {
+// loadAll reads a configuration, the files that need names, and the clients. Its errors,
+// and those of the functions below, are marked as misuse if nothing but a file is wrong.
+func loadAll(ctx context.Context, env cli.Env, path string, need config.Need) (*config.Config, clients.List, error) {
 	cfg, err := config.Load(path, need)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, cli.Misuse(err)
 	}
-	list, err := clients.Load(cfg.ClientsPath, cfg.SecretFiles, cfg.ServiceNames())
-	return cfg, list, cfg.ExplainClients(err)
+	list, err := clientsOf(cfg, env).read(ctx, cfg.ServiceNames())
+	return cfg, list, err
 }
 
 // loadLenient is loadAll, but accepts unknown and unreadable services in the
-// clients file: the commands that fix them must read the file too.
-func loadLenient(path string, need config.Need) (*config.Config, clients.List, error) {
+// list: the commands that fix them must read the list too.
+func loadLenient(ctx context.Context, env cli.Env, path string, need config.Need) (*config.Config, clients.List, error) {
 	cfg, err := config.Load(path, need)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, cli.Misuse(err)
 	}
-	list, err := clients.Load(cfg.ClientsPath, cfg.SecretFiles, nil)
-	return cfg, list, cfg.ExplainClients(err)
+	list, err := clientsOf(cfg, env).read(ctx, nil)
+	return cfg, list, err
 }

@@ -23,22 +23,29 @@ import (
 // server serves.
 type logged struct {
 	cmd    *exec.Cmd
-	out    *os.File
+	out    *os.File // nil: the log is a file
+	in     *os.File // the other end of the pipe
 	admin  admin.Conn
 	guests []*guest
 }
 
 func startLogged(t *testing.T, before ...string) *logged {
 	t.Helper()
+	return startLoggedWith(t, "", before...)
+}
+
+// startLoggedWith is startLogged with more keys before those of the service.
+func startLoggedWith(t *testing.T, keys string, before ...string) *logged {
+	t.Helper()
 	dir := t.TempDir()
 	s := &logged{guests: makeGuests(t, dir), admin: admin.Conn{Socket: filepath.Join(dir, "sallyportd.sock")}}
 	path := filepath.Join(dir, config.FileName)
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.WriteString("open_for = \"1s\"\non_close = \"cut\"\n")
-	if err := errors.Join(err, f.Close()); err != nil {
+	text = []byte(strings.Replace(string(text), "[[service]]", keys+"[[service]]", 1) + "open_for = \"1s\"\non_close = \"cut\"\n")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var in *os.File
@@ -61,10 +68,11 @@ func startLogged(t *testing.T, before ...string) *logged {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	in.Close()
+	s.in = in
 	t.Cleanup(func() {
 		s.cmd.Process.Kill()
 		s.out.Close()
+		s.in.Close()
 	})
 	for lines := bufio.NewReaderSize(s.out, 16); ; {
 		line, err := lines.ReadString('\n')
@@ -77,6 +85,16 @@ func startLogged(t *testing.T, before ...string) *logged {
 	}
 	netns.Until(t, "the admin socket answers", func() bool { return admin.Running(s.admin.Socket) })
 	return s
+}
+
+// stall fills the pipe, so that each write of the server and its processes blocks.
+func (s *logged) stall(t *testing.T) {
+	t.Helper()
+	go s.in.Write(make([]byte, 1<<20)) // ends with the reader
+	netns.Until(t, "the pipe is full", func() bool {
+		n, err := unix.IoctlGetInt(int(s.out.Fd()), unix.TIOCINQ)
+		return err == nil && n == 4096
+	})
 }
 
 // reload makes the server write n lines, and expects that it continues.
@@ -126,6 +144,7 @@ func TestLogReaderGoesAway(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startLogged(t, before...)
+			s.in.Close()
 			s.out.Close()
 			s.reload(t, 3)
 			s.enter(t)
@@ -135,20 +154,56 @@ func TestLogReaderGoesAway(t *testing.T) {
 }
 
 // TestLogReaderStalls: while the reader of the log does not read, leases begin, and
-// end with their connections, and the server reloads and stops.
+// end with their connections, and the server reloads and stops. So do services behind a
+// holder, whose log is the same pipe.
 func TestLogReaderStalls(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
-	s := startLogged(t)
-	s.reload(t, 100) // more than the pipe has room for
-	for range 3 {
-		conn := s.enter(t)
-		conn.SetReadDeadline(netns.Deadline(t))
-		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-			t.Errorf("the end of the lease did not cut its connection: %v", err)
-		}
+	for name, keys := range map[string]string{"alone": "", "with a holder": "stealth = true\n"} {
+		t.Run(name, func(t *testing.T) {
+			s := startLoggedWith(t, keys)
+			s.stall(t)
+			s.reload(t, 100)
+			for range 3 {
+				conn := s.enter(t)
+				conn.SetReadDeadline(netns.Deadline(t))
+				// Behind the firewall, the lease ends without a packet for the client.
+				if _, err := conn.Read(make([]byte, 1)); keys == "" && !errors.Is(err, syscall.ECONNRESET) {
+					t.Errorf("the end of the lease did not cut its connection: %v", err)
+				}
+			}
+			s.stop(t)
+		})
+	}
+}
+
+// TestLogDiskIsFull: a server whose log cannot be written grants, reloads and stops.
+func TestLogDiskIsFull(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	dir := t.TempDir()
+	s := &logged{guests: makeGuests(t, dir), admin: admin.Conn{Socket: filepath.Join(dir, "sallyportd.sock")}}
+	s.cmd = exec.Command("/proc/self/exe", "serve", "-c", filepath.Join(dir, config.FileName))
+	s.cmd.Args[0], s.cmd.Stderr = "sallyportd", full
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.cmd.Process.Kill() })
+	netns.Until(t, "the admin socket answers", func() bool { return admin.Running(s.admin.Socket) })
+	s.reload(t, 30)
+	s.enter(t)
+	status, err := s.admin.Status(t.Context())
+	if err != nil || status.Counters["log_dropped"] == 0 {
+		t.Errorf("counted %d lines: %v", status.Counters["log_dropped"], err)
 	}
 	s.stop(t)
 }

@@ -2,10 +2,14 @@
 // that have knocked correctly.
 //
 //	serve                       the server
-//	check, watch, lease, reload what an administrator does with a running server
+//	check, status, health,      what an administrator does with a running server
+//	watch, trace, lease, diag,
+//	leases, close, reload
+//	confirm                     the end of a trial
 //	init, import                make a configuration
-//	client, operation,          change clients, secrets and the record of nonces
-//	port-secret, state
+//	client, fleet-key,          change clients, secrets and the record of nonces
+//	operation, port-secret,
+//	state
 //	firewall                    the holder of the firewall's table
 //	demo                        server and client in one process
 //
@@ -39,12 +43,12 @@ and then the error. For people, times are in the local time zone, and a terminal
 shows colours unless NO_COLOR is set.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or configuration, and nothing was
-changed; 130 interrupted.`,
+changed; 130 interrupted. "status" has more.`,
 	})
 	root.AddCommand(
-		serveCommand(env), checkCommand(env), watchCommand(env), reloadCommand(env),
+		serveCommand(env), checkCommand(env), statusCommand(env), healthCommand(env), watchCommand(env), traceCommand(env), reloadCommand(env), confirmCommand(env), diagCommand(env),
 		initCommand(env), importCommand(env),
-		clientCommand(env), operationCommand(env), portSecretCommand(env), hostKeyCommand(env), stateCommand(env), leaseCommand(env),
+		clientCommand(env), fleetKeyCommand(env), operationCommand(env), portSecretCommand(env), hostKeyCommand(env), stateCommand(env), leaseCommand(env), leasesCommand(env), closeCommand(env),
 		firewallCommand(env), holderCommand(env), capturerCommand(env), runnerCommand(env), demoCommand(env),
 	)
 	return root

@@ -7,6 +7,7 @@ import (
 
 	"sallyport/bench/faultfs"
 	"sallyport/bench/netns"
+	"sallyport/bench/race"
 	"sallyport/cmd/internal/clitest"
 )
 
@@ -19,6 +20,7 @@ func TestMain(m *testing.M) {
 type tests struct{ m *testing.M }
 
 func (t tests) Run() int {
+	race.Children()
 	netns.Together(8) // scripts and tests in namespaces mostly wait
 	return t.m.Run()
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // TestProcessNames: ps, ss and pgrep find the server and its holder as sallyportd,
-// although both were executed by the link /proc/self/exe.
+// although both were executed by the link /proc/self/exe. "check" reports how the
+// kernel restricts them.
 func TestProcessNames(t *testing.T) {
 	t.Parallel()
 	if !netns.EnterPrivileged(t) {
@@ -58,6 +59,11 @@ func TestProcessNames(t *testing.T) {
 		if string(name) != "sallyportd\n" || command != want {
 			t.Errorf("process %s: name %q, command %q; want sallyportd and %q", id, name, command, want)
 		}
+	}
+	out, err := sallyportd("check", "-c", path).CombinedOutput()
+	want := "serve (no_new_privs, seccomp); firewall-helper (no_new_privs, seccomp)\n"
+	if err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("check: %v\n%s\nwant %q", err, out, want)
 	}
 }
 

@@ -15,7 +15,10 @@ import (
 
 // nonceRecord is the record of used nonces: the entries of each client, one for each
 // secret.
-type nonceRecord map[wire.Identifier][]sessions.Entry
+type nonceRecord struct {
+	cfg     *config.Config
+	entries map[wire.Identifier][]sessions.Entry
+}
 
 // readRecord returns the record; empty: there is none yet. With an error it returns
 // what is still readable.
@@ -24,9 +27,9 @@ func readRecord(ctx context.Context, cfg *config.Config) (nonceRecord, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	record := nonceRecord{}
+	record := nonceRecord{cfg, map[wire.Identifier][]sessions.Entry{}}
 	for _, e := range contents.Entries {
-		record[e.Identifier] = append(record[e.Identifier], e)
+		record.entries[e.Identifier] = append(record.entries[e.Identifier], e)
 	}
 	return record, err
 }
@@ -34,11 +37,11 @@ func readRecord(ctx context.Context, cfg *config.Config) (nonceRecord, error) {
 // of returns the entries of a client with a secret. An entry of an earlier format
 // names no secret, and counts for each.
 func (r nonceRecord) of(id wire.Identifier, secret []byte) (entries []sessions.Entry) {
-	fingerprint, err := verify.FingerprintOf(secret)
+	fingerprint, err := verify.FingerprintOf(r.cfg.ClientKey(secret))
 	if err != nil {
 		return nil
 	}
-	for _, e := range r[id] {
+	for _, e := range r.entries[id] {
 		if e.Secret == fingerprint || e.Secret == 0 {
 			entries = append(entries, e)
 		}

@@ -34,26 +34,33 @@ type operationResult struct {
 
 func operationProfileCommand(env cli.Env) *cobra.Command {
 	var path, server, out string
-	var asJSON bool
+	var asJSON, withClient bool
 	c := &cobra.Command{
 		Use:   "profile ID",
 		Short: "Print the profile with which a client requests an operation",
 		Long: `Print the profile with which a client requests an operation.
 
 It contains the operation's secret; of an operation with public keys, these and the
-public half of the host key, but no secret. "sallyport knock" accepts it unchanged; for a
-profile with both protocols, copy its [challenge] tables into a client's profile.`,
+public half of the host key, but no secret. --with-client adds the keys of the client
+that owns the operation: for both protocols, and for a service with bind = "connection",
+whose connections prove themselves by the client's secret.
+
+With relay and gateways in [fleet], the profile names the gateways, and the client splits
+its exchanges over them. --server makes a profile for one server.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, list, err := loadAll(path, config.Secrets)
+			cfg, list, err := loadAll(c.Context(), env, path, config.Secrets)
 			if err != nil {
-				return cli.Misuse(err)
+				return err
 			}
-			m, err := newProfileMaker(c.Context(), env, cfg, list, server)
+			m, err := newOperationMaker(c.Context(), env, cfg, list, server, args[0], withClient)
 			if err != nil {
 				return cli.Misuse(err)
 			}
 			text, err := m.operation(args[0])
+			if err == nil && withClient {
+				text, err = m.withClient(args[0], text)
+			}
 			if err != nil {
 				return cli.Misuse(err)
 			}
@@ -90,11 +97,15 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 			}
 			what, secretless := "", false
 			for _, o := range cfg.Operations {
-				if o.ID == args[0] && o.Signed {
+				if o.ID == args[0] && o.Signed && !withClient {
 					secretless = cfg.Challenge.Plan.Hop == 0 // its key is derived from the port secret
 				}
+				if o.ID == args[0] && bind == client.BindConnection && !withClient {
+					bind = client.BindAddress // "connect" would need the client's secret
+					what = fmt.Sprintf("Connections to service %s prove themselves by the secret of client %s, which this profile does not have: --with-client adds it.\n", o.Service, o.Client)
+				}
 				if o.ID == args[0] && o.UntilClosed {
-					what = fmt.Sprintf("The operation opens service %s until it is closed%s.\n", o.Service, closedBy(cfg, o))
+					what += fmt.Sprintf("The operation opens service %s until it is closed%s.\n", o.Service, closedBy(cfg, o))
 				}
 			}
 			transfer := transferProfile
@@ -107,6 +118,7 @@ profile with both protocols, copy its [challenge] tables into a client's profile
 	}
 	c.Flags().StringVar(&server, "server", "", "the host `name` or address by which the client reaches the server (default \"server\" of the configuration)")
 	c.Flags().StringVar(&out, "out", "", "write the profile to a new `file`, which only this user can read, instead of printing it")
+	c.Flags().BoolVar(&withClient, "with-client", false, "add the keys of the client that owns the operation")
 	cli.AddJSONFlag(c, &asJSON)
 	addConfigFlag(c, env, &path)
 	return c
@@ -119,13 +131,11 @@ func (m profileMaker) operation(id string) ([]byte, error) {
 		if o.ID != id {
 			continue
 		}
-		if !cfg.Challenge.CarriersOnly {
-			if err := receivesAt(cfg.Challenge.Plan, m.server); err != nil {
-				return nil, err
-			}
+		if err := m.receives(); err != nil {
+			return nil, err
 		}
 		p := profilefile.Operation{
-			Server: m.server, Addresses: m.addresses.all, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
+			Server: m.server, Addresses: m.addresses.all, Gateways: m.gateways, ID: o.ID, Secret: o.Secret, Algorithm: o.Algorithm, RandomPort: o.RandomPort,
 		}
 		if o.Signed {
 			if len(o.Keys) == 0 {
@@ -196,6 +206,22 @@ func setCarriers(p *profilefile.Operation, cfg *config.Config, o config.Operatio
 	if cfg.Challenge.CarriersOnly && p.HTTPS == "" && p.DNS == "" {
 		return cli.WithHint(fmt.Errorf("no client could request operation %q: the server has no listener with TLS for it", o.ID),
 			"set tls_cert and tls_key in [[challenge.http]]; or trusted_proxies, if a server before it does TLS")
+	}
+	return nil
+}
+
+// receives returns an error if a server of the profile receives no requests at its address.
+func (m profileMaker) receives() error {
+	if m.cfg.Challenge.CarriersOnly {
+		return nil
+	}
+	if m.gateways == nil {
+		return receivesAt(m.cfg.Challenge.Plan, m.server)
+	}
+	for _, g := range m.gateways {
+		if err := receivesAt(m.cfg.Challenge.Plan, g.Server); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -105,8 +105,8 @@ func (o newOperation) add(ctx context.Context, env cli.Env, path string, asJSON 
 			return cli.Misuse(cli.WithHint(fmt.Errorf("operation %s exists already", o.id), "choose another ID; the operations: sallyportd operation list"))
 		}
 	}
-	if err := o.checkClient(cfg); err != nil {
-		return cli.Misuse(err)
+	if err := o.checkClient(ctx, env, cfg); err != nil {
+		return err
 	}
 	if err := o.checkKeys(cfg); err != nil {
 		return cli.Misuse(err)
@@ -229,20 +229,20 @@ func (o *newOperation) checkKeys(cfg *config.Config) (err error) {
 
 // checkClient returns an error if no client has the operation's identifier: the server
 // would disable the operation.
-func (o newOperation) checkClient(cfg *config.Config) error {
+func (o newOperation) checkClient(ctx context.Context, env cli.Env, cfg *config.Config) error {
 	if o.client == "" {
 		return nil
 	}
-	list, err := clients.Load(cfg.ClientsPath, cfg.SecretFiles, nil)
+	list, err := clientsOf(cfg, env).read(ctx, nil)
 	if err != nil {
-		return cfg.ExplainClients(err)
+		return err
 	}
 	for _, c := range list {
 		if c.Identifier.String() == o.client {
 			return nil
 		}
 	}
-	return cli.WithHint(fmt.Errorf("--client: there is no client %s in %s", o.client, cfg.ClientsPath), "sallyportd client list")
+	return cli.Misuse(cli.WithHint(fmt.Errorf("--client: there is no client %s in %s", o.client, cfg.ClientsPlace()), "sallyportd client list"))
 }
 
 // table returns the operation as text of TOML.

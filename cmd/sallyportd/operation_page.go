@@ -60,9 +60,9 @@ func (f pageFlags) make(ctx context.Context, env cli.Env, id string) error {
 	if (f.out == "") == !f.serve {
 		return cli.Misuse(cli.WithHint(errors.New("expected one of --out and --serve"), "--out FILE writes the page to a file, --serve lets the server serve it"))
 	}
-	cfg, list, err := loadAll(f.config, config.Secrets)
+	cfg, list, err := loadAll(ctx, env, f.config, config.Secrets)
 	if err != nil {
-		return cli.Misuse(err)
+		return err
 	}
 	m, err := newProfileMaker(ctx, env, cfg, list, f.server)
 	if err != nil {

@@ -54,9 +54,9 @@ server, if there is one, has read its configuration again.`,
 				return hint.Writing(fmt.Errorf("lock the configuration: %w", err))
 			}
 			defer unlock()
-			cfg, list, err := loadAll(path, config.Secrets) // again, because another roll may have changed it
+			cfg, list, err := loadAll(c.Context(), env, path, config.Secrets) // again, because another roll may have changed it
 			if err != nil {
-				return cli.Misuse(err)
+				return err
 			}
 			if end {
 				return endRoll(c.Context(), env, cfg, asJSON)

@@ -62,7 +62,7 @@ func (o *profileOutput) deliver(
 	if o.qr && o.asJSON {
 		return nil, cli.Misuse(errors.New("expected either --qr or --json, got both"))
 	}
-	m, err := newProfileMaker(ctx, env, cfg, list, o.server)
+	m, err := newClientMaker(ctx, env, cfg, list, o.server)
 	if err != nil {
 		return nil, cli.Misuse(err)
 	}
@@ -197,7 +197,7 @@ func (o *profileOutput) report(env cli.Env, r clientResult) error {
 func (o *profileOutput) finish(
 	ctx context.Context, env cli.Env, cfg *config.Config, change string, r clientResult,
 ) error {
-	running, err := applyChange(ctx, cfg, change, reloadClients(ctx))
+	running, err := applyChange(ctx, cfg, change, clientsOf(cfg, env).apply(ctx))
 	if o.asJSON {
 		r.setServer(running, err)
 		return errors.Join(env.Out().JSON(r), err)
@@ -217,6 +217,9 @@ func observableService(cfg *config.Config, c clients.Client) *config.Service {
 	var observable, first *config.Service
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
+		if cfg.Fleet != nil && len(cfg.Fleet.Gateways) > 0 {
+			s = s.Original() // the profile names the gateways that have it
+		}
 		switch {
 		case s.ProfileService() == "", !mayOpen(c, s):
 		case s.RequireISN, s.Proves:

@@ -38,11 +38,11 @@ func (o *profileOutput) deliverAll(ctx context.Context, env cli.Env, path, dir s
 	if o.out != "" || o.qr {
 		return cli.Misuse(errors.New("--all excludes --out and --qr"))
 	}
-	cfg, list, err := loadLenient(path, config.Secrets)
+	cfg, list, err := loadLenient(ctx, env, path, config.Secrets)
 	if err != nil {
-		return cli.Misuse(err)
+		return err
 	}
-	m, err := newProfileMaker(ctx, env, cfg, list, o.server)
+	m, err := newClientMaker(ctx, env, cfg, list, o.server)
 	if err != nil {
 		return cli.Misuse(err)
 	}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"sallyport/cmd/internal/cli"
@@ -23,6 +25,7 @@ type profileMaker struct {
 	host      config.Host
 	server    string
 	addresses serverAddresses
+	gateways  []client.Gateway // in place of the server; nil: there is one server
 }
 
 // newProfileMaker finds what all profiles of a server have in common. The flag names
@@ -39,6 +42,44 @@ func newProfileMaker(ctx context.Context, env cli.Env, cfg *config.Config, list 
 	return m, nil
 }
 
+// newClientMaker is newProfileMaker for the profiles of clients, which may name gateways.
+func newClientMaker(ctx context.Context, env cli.Env, cfg *config.Config, list clients.List, flag string) (m profileMaker, err error) {
+	if cfg.Fleet == nil || len(cfg.Fleet.Gateways) == 0 {
+		m, err = newProfileMaker(ctx, env, cfg, list, flag)
+		if err == nil && cfg.Fleet != nil && cfg.Fleet.GatewayKeys {
+			m.gateways = []client.Gateway{{Name: cfg.Fleet.Name, Server: m.server, Addresses: m.addresses.all}}
+		}
+		return m, err
+	}
+	if flag != "" {
+		return m, cli.WithHint(errors.New("--server: the profile names the gateways of the configuration"), "omit --server, or change gateways in [fleet]")
+	}
+	m = profileMaker{cfg: cfg, list: list}
+	if m.host, err = privilege.Probe(); err != nil {
+		return m, err
+	}
+	m.findGateways(ctx, env, cfg.Fleet.Gateways)
+	return m, nil
+}
+
+// findGateways finds the addresses of gateways.
+func (m *profileMaker) findGateways(ctx context.Context, env cli.Env, list []client.Gateway) {
+	m.addresses.resolved = true
+	var notes []string
+	for _, g := range list {
+		of := findAddresses(ctx, env.Lookup, m.cfg, g.Server)
+		if g.Addresses = of.all; !of.resolved && g.Name != m.cfg.Fleet.Name {
+			g.Addresses = nil // those of the configuration are this server's
+		}
+		if of.note != "" {
+			notes = append(notes, of.note)
+		}
+		m.addresses.resolved = m.addresses.resolved && of.resolved
+		m.gateways = append(m.gateways, g)
+	}
+	m.addresses.note = strings.Join(notes, "; ")
+}
+
 // serverName returns the name of the server for a profile.
 func serverName(flag string, cfg *config.Config) (string, error) {
 	if flag != "" {
@@ -52,24 +93,55 @@ func serverName(flag string, cfg *config.Config) (string, error) {
 
 // client returns the profile of a client as a file.
 func (m profileMaker) client(c clients.Client) ([]byte, error) {
+	return m.clientFor(c, observableService(m.cfg, c))
+}
+
+// clientFor returns the profile of a client that watches a service; nil: it watches none.
+func (m profileMaker) clientFor(c clients.Client, s *config.Service) ([]byte, error) {
 	p := client.Profile{
 		Server: m.server, Addresses: m.addresses.all,
 		PortSecret: m.cfg.PortSecret.Current, Ports: m.cfg.Ports, Generator: m.cfg.Generator,
-		Identifier: c.Identifier, Secret: c.Secret, OpenFor: m.openFor(c), Expires: c.Expires,
+		Identifier: c.Identifier, Secret: m.cfg.ClientKey(c.Secret), OpenFor: m.openFor(c), Expires: c.Expires,
 	}
-	if s := observableService(m.cfg, c); s != nil {
+	if s != nil {
 		p.Service, p.Bind, p.Rotation = s.ProfileService(), s.ProfileBind(), s.ProfileRotation()
 		p.ServiceName = s.ProfileServiceName()
-		p.OpenFor, p.Handshake = s.Policy.OpenFor, m.handshake(s, c)
+		p.OpenFor = s.Policy.OpenFor
+		if own := m.cfg.Service(s.Name); !own.Elsewhere() { // otherwise it depends on another host
+			p.Handshake = m.handshake(own, c)
+		}
 	}
 	if c.HighestNonce > 0 && c.HighestNonce < math.MaxUint32 {
 		p.FirstNonce = c.HighestNonce + 1
+	}
+	if m.gateways != nil {
+		// The client makes the key for each gateway itself.
+		p.Server, p.Addresses, p.Gateways, p.Secret = "", nil, m.gatewaysOf(s), c.Secret
+		for i := range p.Gateways {
+			// The record of nonces is that of this gateway.
+			if p.Gateways[i].Name == m.cfg.Fleet.Name {
+				p.Gateways[i].FirstNonce = p.FirstNonce
+			}
+		}
+		p.FirstNonce = 0
+		p.Split = m.cfg.Fleet.Split
 	}
 	text, err := profilefile.Format(p)
 	if err != nil {
 		return nil, fmt.Errorf("write the profile: %w", err)
 	}
 	return text, checkProfile(text)
+}
+
+// gatewaysOf returns the gateways for a profile with a service. Those that do not have it get
+// knocks only, if sequences are split over all gateways.
+func (m profileMaker) gatewaysOf(s *config.Service) (list []client.Gateway) {
+	for _, g := range m.gateways {
+		if g.KnockOnly = s != nil && !s.CarriedBy(g.Name); !g.KnockOnly || m.cfg.Fleet.Split {
+			list = append(list, g)
+		}
+	}
+	return list
 }
 
 // openFor returns the shortest time for which a service of a client opens, for a profile

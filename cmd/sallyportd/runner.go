@@ -1,8 +1,6 @@
 package main
 
 import (
-	"log/slog"
-
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
@@ -20,9 +18,9 @@ func runnerCommand(env cli.Env) *cobra.Command {
 		Args:   cobra.NoArgs,
 		Hidden: true,
 		RunE: func(*cobra.Command, []string) error {
-			log, _, stop := openLog(env, "", slog.LevelInfo)
-			defer stop()
-			return privilege.RunPrograms(env.Clock, log)
+			log := openLog(env, logSettings{flush: helperFlushTime})
+			defer log.stop()
+			return privilege.RunPrograms(env.Clock, log.Logger)
 		},
 	}
 }

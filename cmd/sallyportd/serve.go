@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,14 +20,21 @@ import (
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/daemon"
+	"sallyport/cmd/sallyportd/internal/fleetlist"
 	"sallyport/cmd/sallyportd/internal/privilege"
+	"sallyport/cmd/sallyportd/internal/sandbox"
+	"sallyport/cmd/sallyportd/internal/selftest"
+	"sallyport/cmd/sallyportd/internal/systemd"
+	"sallyport/cmd/sallyportd/internal/trial"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/runner"
+	"sallyport/sessions/state"
 )
 
 func serveCommand(env cli.Env) *cobra.Command {
 	var path string
 	var takeOver bool
+	var try trialFlag
 	c := &cobra.Command{
 		Use:        "serve",
 		SuggestFor: []string{"start", "run"},
@@ -45,7 +53,10 @@ about rules of other programs by which packets bypass the firewall's table, as
 SIGINT and SIGTERM end the server in order: it ends all leases. The table of the
 firewall stays, and the services behind it stay closed. If on_exit is "clear",
 and the server has started the holder itself, the table is removed instead, and
-the services are open to anyone. A second signal ends the server at once.
+the services are open to anyone. With --trial, services that were not hidden before
+are hidden for a time only: when it is over, the kernel opens them to anyone, even if
+the server has crashed, unless "sallyportd confirm" has come. Until a trial is
+confirmed, each later start leaves them open after that time. A second signal ends the server at once.
 
 Exit codes: 0 stopped in order; the services behind the firewall are closed, or
 open to anyone if on_exit is "clear"; 1 failed; 2 wrong usage or configuration,
@@ -55,23 +66,30 @@ and nothing was changed.`,
 			// SIGHUP requests a reload from the first moment on; the server does it
 			// when it serves.
 			privilege.IgnoreHangups()
-			resumed, err := dropPrivileges(c.Context(), path, takeOver, env)
+			resumed, err := dropPrivileges(c.Context(), path, takeOver, try, env)
 			if err != nil {
 				return err
 			}
 			hangups := make(chan os.Signal, 1)
 			signal.Notify(hangups, syscall.SIGHUP)
 			level := new(slog.LevelVar)
-			log, dropped, stop := openLog(env, path, level)
-			defer stop()
-			serverEnv := daemon.Env{Capturer: resumed.Capturer, Clock: env.Clock, Log: log, LogLevel: level, LogDropped: dropped}
+			log := openLog(env, logSettings{path: path, level: level})
+			defer log.stop()
+			if err := sandbox.Confine(sandbox.Server, log.Logger); err != nil {
+				return err
+			}
+			serverEnv := daemon.Env{
+				Release: cli.Version(), Capturer: resumed.Capturer, Clock: env.Clock,
+				Log: log.Logger, LogLevel: level, LogDropped: log.Dropped, LogLeftOut: log.LeftOut, LogTail: log.tail.Lines,
+				SelfTest: selftest.Usual(), Manager: systemd.FromEnvironment(os.Getenv),
+			}
 			s, err := newServer(c.Context(), path, resumed, serverEnv)
 			if err != nil {
 				return privilege.Unreadable(err)
 			}
 			err = s.server.Serve(c.Context(), daemon.Control{Hangups: hangups, Clients: s.clients})
 			if s.held {
-				s.left.log(log, resumed.Client != nil, err)
+				s.left.log(log.Logger, resumed.Client != nil, err)
 			}
 			log.Info("stopped")
 			return err
@@ -79,15 +97,19 @@ and nothing was changed.`,
 	}
 	addConfigFlag(c, env, &path)
 	addTakeOverFlag(c, &takeOver)
+	addTrialFlag(c.Flags(), &try)
 	return c
 }
 
 // dropPrivileges drops the privileges of this process. It returns the connection
 // to the holder, if it has started one. It starts the program again for that, and
 // returns only in the process that has dropped its privileges.
-func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env) (privilege.Resumed, error) {
+func dropPrivileges(ctx context.Context, path string, takeOver bool, try trialFlag, env cli.Env) (privilege.Resumed, error) {
 	resumed, err := privilege.Resume(env.Clock)
 	if resumed.Dropped || err != nil {
+		if err == nil && try.asked != nil && resumed.Client == nil {
+			err = errHeldAlready
+		}
 		return resumed, err
 	}
 	cfg, err := config.Load(path, config.Alone)
@@ -97,6 +119,9 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 	if err != nil {
 		return resumed, cli.Misuse(err)
 	}
+	if err := try.check(cfg); err != nil {
+		return resumed, err
+	}
 	host, err := privilege.Probe()
 	if err != nil {
 		return resumed, err
@@ -104,6 +129,7 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 	if err := cmp.Or(cfg.Check(host), cfg.CheckIPv6(host)); err != nil {
 		return resumed, cli.Misuse(err)
 	}
+	setLogFormat(cfg)
 	found := append(checkLeftTable(cfg, host), checkTrusted(cfg, links{toAnyone: hostLinks().toAnyone})...)
 	printFindings(env.Err(), findingsFor(path, found))
 	warnBypass(cfg, host, env)
@@ -113,12 +139,18 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, env cli.Env
 	if takeOver {
 		command = append(command, "--"+takeOverName)
 	}
+	command = append(command, try.arguments()...)
 	return resumed, privilege.Split(ctx, privilege.Plan{
 		User: cfg.User, Holder: needs.Holder, Shield: cfg.Shield != nil, Instead: cfg.WithoutFirewall(host), Socket: cfg.FirewallSocket, Command: command,
 		LowPorts: needs.LowPorts, Capture: cfg.Captured(), Capturer: []string{capturerName, "-c", path},
 		Programs: cfg.Programs(), Runner: []string{runnerName},
+		HandOver: env.HandOver,
 	}, host)
 }
+
+// errHeldAlready: --trial is for the process that makes the table.
+var errHeldAlready = cli.Misuse(cli.WithHint(errors.New("--trial: a holder of the firewall runs already, and has hidden the services"),
+	"start \"sallyportd firewall hold\" with --trial instead, and the server without it"))
 
 // madeServer is a server that newServer has made.
 type madeServer struct {
@@ -172,9 +204,14 @@ func newServer(
 		err := fmt.Errorf("%s changed while the server started", path)
 		return made, cli.WithHint(err, "start the server again")
 	}
-	file, err := clients.Read(cfg.ClientsPath, cfg.SecretFiles, cfg.ServiceNames())
+	if cfg.FleetClients && lock == nil { // the server before this one may write the copy
+		if lock, err = state.TakeLock(ctx, cfg.StateDir, daemon.StateWait, env.Log); err != nil {
+			return made, err
+		}
+	}
+	file, err := readClients(ctx, cfg, &env)
 	if err != nil {
-		return made, cli.Misuse(cfg.ExplainClients(err))
+		return made, err
 	}
 	list := file.List
 	loaded := file.State
@@ -194,7 +231,7 @@ func newServer(
 		return made, err
 	}
 	warnOfLimits(cfg, env.Clock.Wall(), env.Log)
-	if len(list) == 0 {
+	if len(list) == 0 && !cfg.FleetClients { // a fleet's list is read again once the server follows it
 		if operations := cfg.OpeningWithoutClient(); len(operations) > 0 {
 			env.Log.Warn("clients file names no client; only operations can open", "operation", strings.Join(operations, ","))
 		} else {
@@ -214,6 +251,20 @@ func newServer(
 		return made, fmt.Errorf("start: %w", err)
 	}
 	return madeServer{s, loaded, guards, leftTableOf(cfg)}, nil
+}
+
+// readClients reads the clients with which the server starts. If they are those of a list
+// in etcd, it may wait for that.
+func readClients(ctx context.Context, cfg *config.Config, env *daemon.Env) (loaded clients.Loaded, err error) {
+	if !cfg.FleetClients {
+		loaded, err = clients.Read(cfg.ClientsPath, cfg.SecretFiles, cfg.ServiceNames())
+		return loaded, cli.Misuse(cfg.ExplainClients(err))
+	}
+	env.ClientsCopy, loaded, err = fleetlist.Start(ctx, cfg, env.Clock.Wall, env.Log)
+	if err != nil && ctx.Err() == nil {
+		err = cli.Misuse(err)
+	}
+	return loaded, err
 }
 
 // explainRunners adds what to do to the error of the processes that start programs.
@@ -238,8 +289,10 @@ func rootHint(path string) string {
 // leftTable is the part of a configuration that decides what a server leaves of the
 // firewall. It has no secret.
 type leftTable struct {
-	services string // behind the firewall, separated by commas
-	clear    bool   // on_exit is "clear"
+	services []string // behind the firewall
+	clear    bool     // on_exit is "clear"
+	stateDir string   // with the record of trials
+	tried    []trial.Subject
 }
 
 func leftTableOf(cfg *config.Config) leftTable {
@@ -249,13 +302,24 @@ func leftTableOf(cfg *config.Config) leftTable {
 			services = append(services, s.Name)
 		}
 	}
-	return leftTable{strings.Join(services, ","), cfg.ClearOnExit}
+	return leftTable{services, cfg.ClearOnExit, cfg.StateDir, trial.Of(cfg)}
 }
 
 // log logs what the server leaves of the firewall when it has stopped, with an error
 // or in order. Own: the server has started the holder.
 func (t leftTable) log(log *slog.Logger, own bool, err error) {
-	names := t.services
+	services := t.services
+	if record, failed := trial.Read(t.stateDir); failed == nil && err == nil && !(t.clear && own) {
+		open := trial.Names(slices.DeleteFunc(slices.Clone(t.tried), func(s trial.Subject) bool { return !record.Unconfirmed(s) }))
+		services = slices.DeleteFunc(slices.Clone(t.services), func(name string) bool { return slices.Contains(open, name) })
+		if len(open) > 0 {
+			log.Warn("trial not confirmed; services open to anyone when it is over", "services", trialNames(open))
+		}
+		if len(open) > 0 && len(services) == 0 {
+			return
+		}
+	}
+	names := strings.Join(services, ",")
 	switch {
 	case err != nil:
 		log.Warn("firewall table not verified", "services", names, "hint", "\"sallyportd check\" shows whether it exists")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -99,8 +98,8 @@ func warnSilenced(cfg *config.Config, env cli.Env) {
 	if err == nil && len(list) == 0 {
 		return
 	}
-	log, _, stop := openLog(env, cfg.Path, slog.LevelInfo)
-	defer stop()
+	log := openLog(env, logSettings{path: cfg.Path})
+	defer log.stop()
 	if err != nil {
 		log.Warn("failed to list the programs that stealth silences", "error", err)
 		return

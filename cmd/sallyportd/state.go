@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,8 @@ import (
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/daemon"
+	"sallyport/cmd/sallyportd/internal/selftest"
+	"sallyport/sessions"
 	"sallyport/sessions/state"
 )
 
@@ -58,10 +61,11 @@ start does, and if the record shows that this host's clock is wrong, or was.`,
 			if err != nil {
 				return err
 			}
-			leases, err := state.ReadKept(cfg.StateDir)
+			recorded, err := state.ReadKept(cfg.StateDir)
 			if err != nil {
 				return err
 			}
+			leases := untilClosed(recorded)
 			closing, err := state.ReadClosing(cfg.StateDir)
 			if err != nil {
 				return err
@@ -79,6 +83,9 @@ start does, and if the record shows that this host's clock is wrong, or was.`,
 				file, contents.Version, count(contents.Clients(), "client"))
 			if err == nil && len(leases) > 0 {
 				err = env.Out().Printf("sound: %s, with %s until closed\n", filepath.Join(cfg.StateDir, state.KeptFileName), count(len(leases), "lease"))
+			}
+			if n := len(recorded) - len(leases); err == nil && n > 0 {
+				err = env.Out().Printf("sound: %s, with %s interrupted by a restart\n", filepath.Join(cfg.StateDir, state.KeptFileName), count(n, "lease"))
 			}
 			if err == nil && len(closing) > 0 {
 				err = env.Out().Printf("sound: %s, with %s to run\n", filepath.Join(cfg.StateDir, state.ClosingFileName), count(len(closing), "closing command"))
@@ -171,12 +178,19 @@ type exportedLease struct {
 	Lease admin.Lease `json:"lease"`
 }
 
-// exportLeases prints the recorded leases.
+// untilClosed returns the recorded leases without an end: the others are of no use to
+// another host, or after a reboot.
+func untilClosed(list []state.Kept) []state.Kept {
+	return slices.DeleteFunc(slices.Clone(list), func(k state.Kept) bool { return k.End != (state.End{}) })
+}
+
+// exportLeases prints the recorded leases without an end.
 func exportLeases(cfg *config.Config, out *output.Printer, asJSON bool) error {
-	leases, err := state.ReadKept(cfg.StateDir)
+	recorded, err := state.ReadKept(cfg.StateDir)
 	if err != nil {
 		return err
 	}
+	leases := untilClosed(recorded)
 	if len(leases) > 0 && !asJSON {
 		if err := out.Printf("# leases until closed: service, operation, client, peer, since\n"); err != nil {
 			return err
@@ -291,6 +305,7 @@ func readState(ctx context.Context, cfg *config.Config) (contents state.Contents
 		contents, err = readStateOnce(ctx, cfg)
 		return err
 	})
+	contents.Entries = slices.DeleteFunc(contents.Entries, func(e sessions.Entry) bool { return selftest.Reserved(e.Identifier) })
 	return contents, err
 }
 
@@ -321,6 +336,9 @@ type unansweredError struct {
 func (e *unansweredError) Error() string {
 	return fmt.Sprintf("a process holds %s, but no server answers for it: %v", e.dir, e.err)
 }
+
+// FailureCode is the exit code of a command that fails with it.
+func (e *unansweredError) FailureCode() int { return exitUnreachable }
 
 // Hint returns what to do.
 func (e *unansweredError) Hint() string {

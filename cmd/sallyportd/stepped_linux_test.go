@@ -48,7 +48,15 @@ type stepped struct{ *atomic.Int64 }
 // The test must run in its own process.
 func newStepped(t *testing.T) stepped {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "step")
+	s, path := newStep(t)
+	os.Setenv(stepVariable, path)
+	return s
+}
+
+// newStep makes the file of a step, for the servers that start with it in stepVariable.
+func newStep(t *testing.T) (s stepped, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "step")
 	if err := os.WriteFile(path, make([]byte, 8), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -56,8 +64,7 @@ func newStepped(t *testing.T) stepped {
 	if err != nil {
 		t.Fatal(err)
 	}
-	os.Setenv(stepVariable, path)
-	return s
+	return s, path
 }
 
 func mapStep(path string) (s stepped, err error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,8 @@ import (
 	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/cmd/sallyportd/internal/admin"
 )
 
 // TestForeignTextIsEscaped: text from other processes and files does not control
@@ -43,12 +46,21 @@ func TestForeignTextIsEscaped(t *testing.T) {
 			fmt.Fprintf(w, `{"client":"\u001b[2J"}`+"\n")
 			return
 		}
+		if r.URL.Path == "/v1/status" {
+			json.NewEncoder(w).Encode(admin.Status{
+				Release: evil, Config: evil, Clock: admin.Clock{Synchronised: new(bool), By: evil}, Tiers: []admin.Tier{{Name: evil, Level: evil}},
+				Shield: &admin.Shield{Error: evil}, Carriers: map[string]string{evil: evil}, Services: []admin.Service{{Name: evil, Type: evil, Waits: evil}},
+				Refusals: []admin.Refusal{{Reason: evil, Total: 1}}, Queues: []admin.Queue{{Name: evil, Waiting: -1}}, Latency: admin.Latency{Counts: []uint64{1}},
+				State: admin.StateFile{Path: evil}, Fleet: &admin.Fleet{Name: evil, Error: evil},
+			})
+			return
+		}
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		fmt.Fprint(w, evil)
 	}))
 	unprintable := func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' && r != '\t' }
 	for _, args := range [][]string{
-		{"reload"}, {"watch"}, {"client", "list"}, {"client", "allow", "com1", "--all"}, {"client", "revoke", "com1"}, {"state", "verify"}, {"check"},
+		{"reload"}, {"watch"}, {"status"}, {"client", "list"}, {"client", "allow", "com1", "--all"}, {"client", "revoke", "com1"}, {"state", "verify"}, {"check"},
 	} {
 		for _, flags := range [][]string{nil, {"--json"}} {
 			args := slices.Concat(args, flags, []string{"-c", config})

@@ -40,6 +40,9 @@ func checkUser(path string, cfg *config.Config) (found []finding, err error) {
 		}
 		_, err = clients.Load(cfg.ClientsPath, cfg.SecretFiles, nil)
 		report(err)
+		if cfg.FleetClients {
+			report(cfg.ReadClientsKey())
+		}
 		report(usable(cfg.StateDir, unix.R_OK|unix.W_OK|unix.X_OK))
 		entries, _ := os.ReadDir(cfg.StateDir)
 		for _, e := range entries {

@@ -21,9 +21,11 @@ func watchCommand(env cli.Env) *cobra.Command {
 		Use:   "watch",
 		Short: "Print each grant of the running server, as it happens",
 		Long: `Print each grant of the running server, as it happens, until interrupted: the
-time, the client, its address, and the services that it opens. Before that, it warns
-about services that the server keeps closed even for clients with a lease. A
-service that waits for its program or its opening command has a line when it opens.`,
+time, the client, its address, and the services that it opens. A grant of another
+gateway of a fleet has a line when it opens services here. Before the first line, the
+command warns about services that the server keeps closed even for clients with a
+lease. A service that waits for its program or its opening command has a line when it
+opens.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
@@ -36,16 +38,18 @@ service that waits for its program or its opening command has a line when it ope
 			if asJSON {
 				print = func(g admin.Grant) error { return out.JSON(g) }
 			}
-			return admin.Conn{Socket: cfg.AdminSocket}.Watch(c.Context(),
-				func() {
-					env.Err().Printf("watching until interrupted\n")
-					if !asJSON {
-						for _, f := range checkWaiting(c.Context(), cfg) {
-							out.Warning(f.Text, f.Hint)
+			return needServer(c.Context(), cfg, func(conn admin.Conn) error {
+				return conn.Watch(c.Context(),
+					func() {
+						env.Err().Printf("watching until interrupted\n")
+						if !asJSON {
+							for _, f := range checkWaiting(c.Context(), cfg) {
+								out.Warning(f.Text, f.Hint)
+							}
+							columns.Print(output.Header("TIME", "CLIENT", "ADDRESS", "SERVICES", "OPERATION"))
 						}
-						columns.Print(output.Header("TIME", "CLIENT", "ADDRESS", "SERVICES", "OPERATION"))
-					}
-				}, print)
+					}, print)
+			})
 		},
 	}
 	cli.AddJSONFlag(c, &asJSON)

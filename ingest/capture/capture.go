@@ -17,6 +17,9 @@ type Packet struct {
 	// Arrived is the time of day at which the kernel received the packet, in nanoseconds
 	// since 1970; 0: unknown. A process that reads late reads several packets at once.
 	Arrived int64
+	// Number is that of the capturer, from 1, by which a packet of an earlier batch can be
+	// answered; 0: there is no capturer, or the packet is looked up in the current batch.
+	Number uint64
 }
 
 // Sink receives packets. The slice is valid until Take returns. One goroutine at
@@ -118,7 +121,8 @@ func (c *Capture) Run(ctx context.Context) error {
 func (c *Capture) Close() { c.source.close() }
 
 // Answer sends a datagram to the source of a packet, from its destination. It
-// may be called concurrently.
+// may be called concurrently. A capturer answers a packet once, if it is of the current
+// batch, or has its Number and is one of the latest 16384.
 func (c *Capture) Answer(p Packet, payload []byte) error {
 	if err := c.source.answer(p, payload); err != nil {
 		c.counts.failures.Add(1)

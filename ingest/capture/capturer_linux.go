@@ -27,6 +27,7 @@ type capturer struct {
 	sockets *Sockets
 	counts  *counts
 	stop    context.CancelFunc
+	log     *slog.Logger
 	// Of Take, which one goroutine at a time calls. The function is made once: for
 	// each batch, it would be allocated.
 	buffer    []byte
@@ -60,6 +61,7 @@ func Serve(ctx context.Context, server *os.File, sockets *Sockets, s Settings, l
 		return fmt.Errorf("capture packets: %w", err)
 	}
 	c := newCapturer(rc, sockets, stop)
+	c.log = log
 	source, err := newPacketSource(Config{Settings: s, Sink: c, Log: log}, c.counts, sockets)
 	if err != nil {
 		return err
@@ -101,22 +103,19 @@ func newCapturer(server syscall.RawConn, sockets *Sockets, stop context.CancelFu
 	return c
 }
 
-// report sends the counts once in a while, also if no packet arrives.
+// report sends the counts once in a while, also if no packet arrives: the server notices by
+// that whether this process runs.
 func (c *capturer) report(ctx context.Context) {
 	tick := time.NewTicker(refreshInterval)
 	defer tick.Stop()
-	var sent Stats
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if now := c.counts.stats(); now != sent {
-			sent = now
-			if c.write(c.batch(nil).append(nil)) != nil {
-				c.stop()
-			}
+		if c.write(c.batch(nil).append(nil)) != nil {
+			c.stop()
 		}
 	}
 }
@@ -179,6 +178,9 @@ func (c *capturer) answers(ctx context.Context) error {
 		p, ok := Packet{}, false
 		if n > answerHeader && n <= maxAnswer {
 			p, ok = c.take(binary.BigEndian.Uint64(b))
+		}
+		if !ok {
+			c.log.Warn("request refused", "error", "no such packet waits for an answer")
 		}
 		if !ok || c.sockets.raw.send(p, b[answerHeader:n]) != nil {
 			c.counts.unsent.Add(1)

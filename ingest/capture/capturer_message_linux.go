@@ -63,9 +63,9 @@ func parsePacket(b []byte) (p Packet, err error) {
 		from, to = udp.WithLink(from, link), udp.WithLink(to, link)
 	}
 	return Packet{
-		netip.AddrPortFrom(from, binary.BigEndian.Uint16(b[33:])),
-		netip.AddrPortFrom(to, binary.BigEndian.Uint16(b[35:])),
-		int64(binary.BigEndian.Uint64(b[41:])),
+		Source:      netip.AddrPortFrom(from, binary.BigEndian.Uint16(b[33:])),
+		Destination: netip.AddrPortFrom(to, binary.BigEndian.Uint16(b[35:])),
+		Arrived:     int64(binary.BigEndian.Uint64(b[41:])),
 	}, nil
 }
 

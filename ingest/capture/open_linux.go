@@ -13,8 +13,8 @@ import (
 	"sallyport/ingest/udp"
 )
 
-// queueSize is the size of a socket's queue, in bytes: some thousand packets. The
-// kernel's net.core.rmem_max bounds it.
+// queueSize is the size of a socket's queue, in bytes: some ten thousand packets. Without
+// CAP_NET_ADMIN, the kernel's net.core.rmem_max bounds it, by default to some hundred.
 const queueSize = 4 << 20
 
 // Settings are the properties of a capture that its sockets depend on.
@@ -91,7 +91,10 @@ func openPacket(r rule, v6 bool) (*os.File, error) {
 		f.Close()
 		return nil, err
 	}
-	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, queueSize)
+	if _, err := udp.SetBuffer(fd, queueSize); err != nil {
+		f.Close()
+		return nil, err
+	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
 		f.Close()
 		return nil, os.NewSyscallError("setsockopt SO_TIMESTAMPNS", err)

@@ -181,7 +181,7 @@ func (b *socketSource) read(s *socket, batch *batch) {
 			b.counts.refused.Add(1)
 			continue
 		}
-		packets = append(packets, Packet{from, netip.AddrPortFrom(to, s.port), batch.arrived(i)})
+		packets = append(packets, Packet{Source: from, Destination: netip.AddrPortFrom(to, s.port), Arrived: batch.arrived(i)})
 	}
 	b.counts.received.Add(uint64(n))
 	if len(packets) > 0 {

@@ -29,6 +29,9 @@ const (
 // sockets. The program of a port without a place refuses everything. With more than
 // MaxIdentifiers it accepts any printable identifier.
 func (t Table) Program(port uint16) []bpf.Instruction {
+	if len(t.Ports[port]) == 0 {
+		return []bpf.Instruction{refuse} // without the tree: a trace opens hundreds of such ports
+	}
 	if !t.treeFits() {
 		return append(t.head(port), printable()...)
 	}
@@ -38,7 +41,7 @@ func (t Table) Program(port uint16) []bpf.Instruction {
 // Raw returns Program, assembled. The tree, which is the largest part, was
 // assembled once for all ports: its jumps are relative.
 func (t Table) Raw(port uint16) []bpf.RawInstruction {
-	if !t.treeFits() {
+	if !t.treeFits() || len(t.Ports[port]) == 0 {
 		return Assemble(t.Program(port))
 	}
 	return append(Assemble(t.head(port)), t.Identifiers.program().raw...)
@@ -46,6 +49,19 @@ func (t Table) Raw(port uint16) []bpf.RawInstruction {
 
 // treeFits reports whether a program compares identifiers.
 func (t Table) treeFits() bool { return t.Identifiers != nil && t.Identifiers.Len() <= MaxIdentifiers }
+
+// RawTraced is Raw, but accepts each datagram of the right size with an identifier, whatever
+// rule of the port it breaks: this process then explains why it refuses the datagram.
+func (t Table) RawTraced(port uint16, traced wire.Identifier) []bpf.RawInstruction {
+	first := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: udpLength, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: udpHeader + wire.Size, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: udpHeader + wire.OffsetIdentifier, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(traced[:]), SkipTrue: 1},
+		bpf.RetConstant{Val: keep},
+	}
+	return append(Assemble(first), t.Raw(port)...)
+}
 
 // Assemble assembles a program for the kernel. It panics if a field of an
 // instruction is invalid: code makes the programs, not input.

@@ -7,10 +7,11 @@
 //	Waiter      epoll over sockets, and an eventfd that wakes it
 //	Messages    up to 64 datagrams in one system call (recvmmsg), directly into
 //	            memory of the caller; Name: the source of each
+//	Outgoing    as many answers in one system call (sendmmsg)
 //
-// Nothing is allocated for a datagram. A Waiter and Messages belong to one
+// Nothing is allocated for a datagram. A Waiter, Messages and Outgoing belong to one
 // goroutine, except for Waiter.Add and Waiter.Wake.
 //
-// All unsafe code of ingest is in messages_linux.go, and in arrays_linux.go of package
-// xdp. Linux only, except for Addresses.
+// All unsafe code of ingest is in messages_linux.go and send_linux.go, and in
+// arrays_linux.go of package xdp. Linux only, except for Addresses.
 package udp

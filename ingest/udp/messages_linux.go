@@ -10,13 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// All unsafe code and raw system calls of ingest are in this file, except for the
-// memory that package xdp shares with the kernel.
+// All unsafe code and raw system calls of ingest are in this file and in send_linux.go,
+// except for the memory that package xdp shares with the kernel.
 
 // BatchSize is the number of datagrams in Messages. A larger one gains nothing.
 const BatchSize = 64
 
-// mmsghdr is struct mmsghdr of recvmmsg(2).
+// mmsghdr is struct mmsghdr of recvmmsg(2) and sendmmsg(2), whose alignment is that of a
+// pointer, as in Go.
 type mmsghdr struct {
 	hdr unix.Msghdr
 	len uint32
@@ -77,6 +78,9 @@ func (m *Messages) Receive(fd, from int) (n int, err error) {
 
 // Len returns the number of bytes written for the i-th datagram.
 func (m *Messages) Len(i int) int { return int(m.headers[i].len) }
+
+// Truncated reports whether the i-th datagram was longer than its memory.
+func (m *Messages) Truncated(i int) bool { return m.headers[i].hdr.Flags&unix.MSG_TRUNC != 0 }
 
 // ControlLen returns the number of bytes written for its control messages.
 func (m *Messages) ControlLen(i int) int { return int(m.headers[i].hdr.Controllen) }

@@ -31,10 +31,10 @@ func TestAwaitedClients(t *testing.T) {
 		w.WriteHeader(http.StatusNotFound)
 	})
 	for name, begun := range map[string]string{
-		"a form":                      form + "300\r\n\r\nq",
-		"a body":                      form + "9000\r\n\r\nq",
-		"an answer that nobody reads": "GET /long HTTP/1.1\r\nHost: a\r\n\r\n",
-		"a connection of the site's":  "GET /socket HTTP/1.1\r\nHost: a\r\n\r\n",
+		"a form":                     form + "300\r\n\r\nq",
+		"a body":                     form + "9000\r\n\r\nq",
+		"an answer that is not read": "GET /long HTTP/1.1\r\nHost: a\r\n\r\n",
+		"a connection of the site's": "GET /socket HTTP/1.1\r\nHost: a\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -35,7 +35,7 @@ func BenchmarkAnswer(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/limited=%t", name, limited), func(b *testing.B) {
 				r := newResponder(b, silent{})
 				if !limited {
-					r.strangers = newBudget(int(time.Second))
+					r.udp.strangers = newBudget(int(time.Second))
 				}
 				var s scratch
 				var out []byte

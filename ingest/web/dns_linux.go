@@ -36,8 +36,8 @@ type DNSConfig struct {
 	// Amplification is how many times as long as its query an answer over UDP may be;
 	// 0: DefaultAmplification.
 	Amplification int
-	// Answers is how many answers a second strangers get, and how many have a
-	// challenge; 0: DefaultAnswers.
+	// Answers is how many answers a second strangers get over UDP, and how many have a
+	// challenge; as many over TCP; 0: DefaultAnswers.
 	Answers     int
 	Connections int              // over TCP, at a time; 0: DefaultConnections
 	Now         func() time.Time // nil: time.Now
@@ -90,7 +90,8 @@ func NewDNS(c DNSConfig) (*DNS, error) {
 		config: c,
 		responder: responder{
 			zone: z, amplification: c.Amplification,
-			strangers: newBudget(c.Answers), challenges: newBudget(c.Answers),
+			udp: newBudgets(c.Answers), tcp: newBudgets(c.Answers),
+			slips: newBudget(slipFactor * c.Answers), slipShares: newShares(sourceSlips),
 		},
 		connections: newConnections(c.Connections),
 	}
@@ -141,6 +142,7 @@ func (d *DNS) receive(ctx context.Context, b *batch) {
 		}
 		now := d.config.Now()
 		for i := range n {
+			memory.source = b.source(i)
 			out := d.responder.answer(&memory, b.room(), b.query(i), false, now)
 			if len(out) > 0 {
 				b.answer(i, out)
@@ -173,7 +175,7 @@ func (d *DNS) accept(ctx context.Context, l net.Listener, tasks *sync.WaitGroup)
 			}
 			continue
 		}
-		if !d.connections.add(c) {
+		if !d.connections.add(c, false) {
 			return
 		}
 		tasks.Go(func() {

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"sallyport/ingest/web/webtest"
 	"sallyport/verify/challenge/carrier"
 	"sallyport/verify/challenge/exchange"
 )
@@ -171,59 +171,6 @@ func TestDig(t *testing.T) {
 	}
 }
 
-// run runs a server program at a free port, and returns its address. It ends with the test.
-func run(t *testing.T, program func(at netip.AddrPort, directory string) *exec.Cmd) netip.AddrPort {
-	t.Helper()
-	for range 10 { // another program may take the port first
-		free, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := free.Addr().(*net.TCPAddr).AddrPort()
-		free.Close()
-		var log bytes.Buffer
-		command := program(at, t.TempDir())
-		command.Stdout, command.Stderr = &log, &log
-		if err := command.Start(); err != nil {
-			t.Fatal(err)
-		}
-		stopped := make(chan struct{})
-		go func() {
-			defer close(stopped)
-			command.Wait()
-		}()
-		t.Cleanup(func() {
-			command.Process.Kill()
-			<-stopped
-			if t.Failed() {
-				t.Logf("%s: %s", command.Path, log.Bytes())
-			}
-		})
-		if listens(at, stopped) {
-			return at
-		}
-	}
-	t.Fatal("the program has not started")
-	return netip.AddrPort{}
-}
-
-// listens waits until a program listens, and reports whether it does; if not, it has
-// stopped.
-func listens(at netip.AddrPort, stopped <-chan struct{}) bool {
-	for {
-		select {
-		case <-stopped:
-			return false
-		case <-time.After(20 * time.Millisecond):
-		}
-		c, err := net.Dial("tcp", at.String())
-		if err == nil {
-			c.Close()
-			return true
-		}
-	}
-}
-
 // TestUnbound makes exchanges through a recursive resolver that minimises names, changes
 // the case of letters, applies the NXDOMAIN cut and caches. It believes that the server
 // is that of the zone's parent, so it asks for the zone first.
@@ -234,7 +181,7 @@ func TestUnbound(t *testing.T) {
 	}
 	e := newResponders(carrier.ServerOf(carrier.DNS, testZone), short(t), long(t))
 	d, at := serveDNS(t, "127.0.0.1:0", DNSConfig{Exchanges: e})
-	resolver := run(t, func(resolver netip.AddrPort, directory string) *exec.Cmd {
+	resolver := webtest.Run(t, func(resolver netip.AddrPort, directory string) *exec.Cmd {
 		config := filepath.Join(directory, "unbound.conf")
 		if err := os.WriteFile(config, fmt.Appendf(nil, `
 server:

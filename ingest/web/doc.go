@@ -10,14 +10,15 @@
 //	       -> Exchanges     a request -> its challenge; a response
 //	       -> budget        the answers of a second, in sum; those with a challenge apart
 //	  <- the challenge, or an answer as to a stranger; never more than Amplification
-//	     times the query over UDP: instead the bit TC, and a resolver asks over TCP
+//	     times the query over UDP: instead the bit TC, and a resolver asks over TCP.
+//	     Queries beyond the budget get that bit alone
 //
 //	Server  TCP connections -> net/http
 //	HTTP   a handler around the site
 //	  -> carrier            the path of a GET, the body of a short POST -> parts
 //	       -> Proxies       the client's address, through the trusted proxies
 //	       -> receiver, with a share of the requests for each source
-//	       -> Exchanges, budget, as above
+//	       -> Exchanges         as above, and without a budget
 //	       -> Tunnels       an upgrade with a ticket -> a connection for a service
 //	  <- the page of a challenge, a tunnel, or else the site's own answer; behind another
 //	     web server a status by which that server knows that the answer is its own
@@ -28,11 +29,18 @@
 // concurrent use. Only messages of several parts take a lock. Sockets and listeners belong
 // to the DNS that was given them, or to Run.
 //
-// When something is full: the kernel drops at a full socket queue; a query beyond the
-// budget gets no answer, and a request beyond it the site's, but their parts count; so does
-// a request over HTTP beyond the share of its source, which the Exchanges do not get; a
-// connection beyond the bound takes the place of the one that has been silent longest, and
-// not that of a tunnel; a tunnel beyond the bound is closed, with a reason for its client; a
-// message in parts takes the place of the oldest of its entries (carrier.Assembler).
+// When something is full:
+//
+//	socket queue   the kernel drops
+//	budget         a query beyond it gets only the bit TC, which has another budget; its
+//	               part counts
+//	share          a request over HTTP beyond that of its source gets the site's answer,
+//	               and does not reach the Exchanges
+//	connections    one more takes the place of the one that has been silent longest, of
+//	               the same address if that has an eighth of all; never that of a tunnel
+//	tunnels        one more is closed, with a reason for its client, and has no place
+//	               while it waits for that
+//	Assembler      a message in parts takes the place of the oldest of its entries
+//
 // Nothing is logged for a query or a request, and no memory grows with traffic.
 package web

@@ -2,51 +2,26 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"sallyport/ingest/web/webtest"
 	"sallyport/verify/challenge/carrier"
 	"sallyport/verify/challenge/exchange"
+	"sallyport/verify/challenge/tunnel"
 )
-
-// marked are the lines that a recipe adds to the configuration of a site.
-var marked = regexp.MustCompile(`(?ms)^\s*# sallyport: begin$.*?^\s*# sallyport: end$\n`)
-
-// recipe returns a file of the directory container, with the addresses and paths of a
-// test instead of those of an operator, and without the marked lines for a plain site.
-func recipe(t *testing.T, file string, plain bool, replace ...string) string {
-	t.Helper()
-	text, err := os.ReadFile("../../container/" + file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if plain {
-		if !marked.Match(text) {
-			t.Fatalf("%s has no marked lines", file)
-		}
-		text = marked.ReplaceAll(text, nil)
-	}
-	for i := 0; i < len(replace); i += 2 {
-		if !plain && !bytes.Contains(text, []byte(replace[i])) {
-			t.Fatalf("%s has no %q", file, replace[i])
-		}
-		text = bytes.ReplaceAll(text, []byte(replace[i]), []byte(replace[i+1]))
-	}
-	return string(text)
-}
 
 // files writes the pages of a site.
 func files(t *testing.T) string {
@@ -66,24 +41,16 @@ func files(t *testing.T) string {
 	return root
 }
 
+// recipes is the directory of the recipes.
+const recipes = "../../container"
+
 // upstream runs a listener for a reverse proxy, and returns its address.
-func upstream(t *testing.T, e *responders) string {
+func upstream(t *testing.T, e *responders, s *tickets) string {
 	t.Helper()
 	return serveHTTP(t, "127.0.0.1:0", Server{Handler: newHTTP(t, HTTPConfig{
-		Unproved: http.StatusMisdirectedRequest, Exchanges: e,
-		Proxies: Proxies{[]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, XForwardedFor},
+		Unproved: http.StatusMisdirectedRequest, Exchanges: e, Tunnels: s,
+		Proxies: Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Header: XForwardedFor},
 	})})
-}
-
-// closed returns an address at which nothing listens.
-func closed(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // front is a reverse proxy that has a site.
@@ -168,12 +135,14 @@ func (f front) answersEarly(t *testing.T, at string) bool {
 func testFront(t *testing.T, f front) {
 	o := operation(t, exchange.NATAware, testID)
 	e := newResponders(netip.Addr{}, o)
-	plain := f.start(t, true, closed(t))
-	with := f.start(t, false, upstream(t, e))
-	down := f.start(t, false, closed(t))
+	plain := f.start(t, true, webtest.Closed(t))
+	s := newTickets(echo, 1)
+	with := f.start(t, false, upstream(t, e, s))
+	down := f.start(t, false, webtest.Closed(t))
 
 	paths := append(strangersRequests(t, o), get("/123/456.html", "If-None-Match: *\r\n"), get("/123/456.html", "Range: bytes=2-3\r\n"),
-		get("/123/456.html", "Upgrade: websocket\r\n", "Sec-WebSocket-Version: 13\r\n", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"))
+		get("/123/456.html", "Upgrade: websocket\r\n", "Sec-WebSocket-Version: 13\r\n", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"),
+		get(ticketPath(t, 0, 9), upgradeHeaders), get(ticketPath(t, 0, 0)))
 	var requests []string
 	for _, r := range paths {
 		if strings.HasSuffix(r, cut) || strings.Contains(r, " http://") {
@@ -208,7 +177,7 @@ func testFront(t *testing.T, f front) {
 	}
 
 	fetch := func(method, path, body string) []byte {
-		request := get(path)
+		request := get(path, "X-Forwarded-For: 198.51.100.9\r\n") // of the client's choice
 		if method == http.MethodPost {
 			request = strings.Replace(post(body), "/login", path, 1)
 		}
@@ -227,86 +196,79 @@ func testFront(t *testing.T, f front) {
 			return fetch(http.MethodPost, f.form, string(m.AppendForm(nil)))
 		})
 	}
+	f.carry(t, with, s)
+}
+
+// carry carries a tunnel through the proxy: each byte arrives before the next one is sent,
+// and then many do. The server learns the client's address.
+func (f front) carry(t *testing.T, at string, s *tickets) {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	transport := &http.Transport{TLSClientConfig: f.tls, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dialer.DialContext(ctx, network, at)
+	}}
+	origin := "ws://" + net.JoinHostPort(testHost, at[strings.LastIndexByte(at, ':')+1:])
+	if f.tls != nil {
+		origin = "wss://" + at
+	}
+	c, err := dialTunnel(t, origin, 0, transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range byte(3) {
+		var got [1]byte
+		if _, err := c.Write([]byte{i}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, got[:]); err != nil || got[0] != i {
+			t.Fatalf("got %d, %v", got, err)
+		}
+	}
+	carryStream(t, c, 4<<20)
+	if want := netip.MustParseAddr("127.0.0.2"); s.client != want {
+		t.Errorf("the client of the tunnel is %s", s.client)
+	}
 }
 
 // TestNginxInFront runs the recipe of nginx.
 func TestNginxInFront(t *testing.T) {
-	const nginx = "/usr/sbin/nginx"
-	if _, err := os.Stat(nginx); err != nil {
-		t.Skip("needs nginx")
-	}
 	c, file := certificate(t, "127.0.0.1")
-	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyFile := filepath.Join(t.TempDir(), "key.pem")
-	key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
-	if err := os.WriteFile(keyFile, key, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	leaf, err := x509.ParseCertificate(c.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots.AddCert(leaf)
-	root := files(t)
 	app := serveHTTP(t, "127.0.0.1:0", Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %s %q %v %q", r.Method, r.RequestURI, body, err, r.Header.Get("Content-Type"))
 	})})
-	testFront(t, front{tls: &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}, form: "/app/form", early: true, start: func(t *testing.T, plain bool, upstream string) string {
-		return run(t, func(at netip.AddrPort, directory string) *exec.Cmd {
-			site := recipe(t, "nginx-site.conf", plain, "listen 443", "listen "+at.String(), "127.0.0.1:8081", upstream,
-				"127.0.0.1:8080", app, "/srv/www", root, "/etc/ssl/www.example.org.pem", file, "/etc/ssl/www.example.org.key", keyFile)
-			config := filepath.Join(directory, "nginx.conf")
-			if err := os.WriteFile(config, fmt.Appendf(nil, `
-user root;
-daemon off;
-master_process off;
-pid %[1]s/pid;
-error_log stderr;
-events {}
-http {
-  access_log off;
-  client_body_temp_path %[1]s/body;
-  proxy_temp_path %[1]s/proxy;
-  fastcgi_temp_path %[1]s/fastcgi;
-  uwsgi_temp_path %[1]s/uwsgi;
-  scgi_temp_path %[1]s/scgi;
-  %[2]s
-}
-`, directory, site), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			return exec.Command(nginx, "-c", config, "-p", directory)
-		}).String()
+	site := webtest.Front{Recipes: recipes, Root: files(t), App: app, Cert: file, Key: webtest.KeyFile(t, c.PrivateKey)}
+	trusted := trusting(t, file)
+	trusted.ServerName = "127.0.0.1"
+	testFront(t, front{tls: trusted, form: "/app/form", early: true, start: func(t *testing.T, plain bool, upstream string) string {
+		site.Plain, site.Upstream = plain, upstream
+		return site.Nginx(t).String()
 	}})
 }
 
 // TestCaddyInFront runs the recipe of Caddy.
 func TestCaddyInFront(t *testing.T) {
-	path, err := exec.LookPath("caddy")
-	if err != nil {
-		t.Skip("needs caddy")
-	}
-	root := files(t)
+	site := webtest.Front{Recipes: recipes, Root: files(t), Host: testHost}
 	testFront(t, front{start: func(t *testing.T, plain bool, upstream string) string {
-		_, fallback, err := net.SplitHostPort(closed(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return run(t, func(at netip.AddrPort, directory string) *exec.Cmd {
-			site := recipe(t, "Caddyfile.site", plain, "www.example.org {", fmt.Sprintf("http://%s:%d {\n\tbind %s", testHost, at.Port(), at.Addr()),
-				"127.0.0.1:8081", upstream, "8082", fallback, "/srv/www", root)
-			config := filepath.Join(directory, "Caddyfile")
-			if err := os.WriteFile(config, []byte("{\n\tadmin off\n}\n"+site), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			command := exec.Command(path, "run", "--config", config, "--adapter", "caddyfile")
-			command.Env = append(os.Environ(), "HOME="+directory, "XDG_DATA_HOME="+directory, "XDG_CONFIG_HOME="+directory)
-			return command
-		}).String()
+		site.Plain, site.Upstream = plain, upstream
+		return site.Caddy(t).String()
 	}})
+}
+
+// TestTunnelsOutlastSilence: nginx ends a silent tunnel later than the two ends do, and
+// much later than they send something.
+func TestTunnelsOutlastSilence(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(recipes, "nginx-site.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, location, _ := bytes.Cut(text, []byte("location @tunnel {"))
+	m := regexp.MustCompile(`proxy_read_timeout (\d+)s;`).FindSubmatch(location)
+	if m == nil {
+		t.Fatal("the tunnel has no time-out")
+	}
+	seconds, _ := strconv.Atoi(string(m[1]))
+	if limit := time.Duration(seconds) * time.Second; limit < 2*tunnel.KeepaliveTime || limit < tunnel.SilentTime {
+		t.Errorf("nginx ends a silent tunnel after %s", limit)
+	}
 }

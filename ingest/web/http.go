@@ -14,10 +14,9 @@ import (
 )
 
 const (
-	// DefaultChallenges is above the rate of a table of exchanges with its default size.
-	// A challenge over HTTP needs no limit by which a forged address is spared.
-	DefaultChallenges = 4000
-
+	// sourceChallenges is how many challenges an IPv4 address, or a /64, gets in a second.
+	// There is no limit of them in sum: no address can be forged, and the Exchanges limit
+	// them so that a flood with the ID of one operation keeps out no client of another.
 	sourceChallenges = 50
 )
 
@@ -34,9 +33,6 @@ type HTTPConfig struct {
 	Tunnels    Tunnels
 	MaxTunnels int // at a time; 0: DefaultTunnels
 	Proxies    Proxies
-	// Challenges is how many challenges are sent a second; 0: DefaultChallenges. An IPv4
-	// address, or a /64, gets at most sourceChallenges of them.
-	Challenges int
 	Now        func() time.Time // nil: time.Now
 }
 
@@ -44,22 +40,17 @@ type HTTPConfig struct {
 // requests on to a site, except for those that draw a challenge. A stranger gets the
 // site's own answer, whether or not there are operations.
 type HTTP struct {
-	config     HTTPConfig
-	receiver   receiver
-	challenges *budget
-	requests   atomic.Uint64
-	sent       atomic.Uint64
-	limited    atomic.Uint64
-	paths      [carrier.NumReasons]atomic.Uint64
-	forms      [carrier.NumReasons]atomic.Uint64
-	tunnels    tunnels
+	config   HTTPConfig
+	receiver receiver
+	requests atomic.Uint64
+	sent     atomic.Uint64
+	paths    [carrier.NumReasons]atomic.Uint64
+	forms    [carrier.NumReasons]atomic.Uint64
+	tunnels  tunnels
 }
 
 // NewHTTP makes an HTTP.
 func NewHTTP(c HTTPConfig) (*HTTP, error) {
-	if c.Challenges == 0 {
-		c.Challenges = DefaultChallenges
-	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -69,8 +60,6 @@ func NewHTTP(c HTTPConfig) (*HTTP, error) {
 	switch {
 	case c.MaxTunnels < 0:
 		return nil, errors.New("tunnels: expected at least 1")
-	case c.Challenges < 0:
-		return nil, errors.New("challenges a second: expected at least 1")
 	case c.Unproved != 0 && (c.Unproved < http.StatusBadRequest || c.Unproved > 599):
 		return nil, fmt.Errorf("status of an answer that proves nothing: expected 400 to 599, got %d", c.Unproved)
 	case (c.Site == nil) == (c.Unproved == 0):
@@ -82,7 +71,7 @@ func NewHTTP(c HTTPConfig) (*HTTP, error) {
 	if err := c.Proxies.validate(); err != nil {
 		return nil, err
 	}
-	h := &HTTP{config: c, challenges: newBudget(c.Challenges)}
+	h := &HTTP{config: c}
 	h.receiver.init(c.Exchanges, assembliesHTTP)
 	h.receiver.shares = newShares(sourceChallenges)
 	return h, nil
@@ -100,15 +89,10 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		var buffer [carrier.MaxChallenge]byte
-		now := h.config.Now()
-		challenge, ok := h.receiver.take(buffer[:0], &m, h.config.Proxies.client(r), now)
-		if ok && h.challenges.take(now) {
+		if challenge, ok := h.receiver.take(buffer[:0], &m, h.config.Proxies.client(r), h.config.Now()); ok {
 			h.sent.Add(1)
 			answer(w, r, challenge)
 			return
-		}
-		if ok {
-			h.limited.Add(1)
 		}
 	}
 	h.config.Site.ServeHTTP(w, r)
@@ -190,14 +174,14 @@ func (u unproved) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 type HTTPStats struct {
 	Requests     uint64
 	Challenges   uint64   // sent
-	Limited      uint64   // not sent, beyond the budget or the share of a source
+	Limited      uint64   // not sent, beyond the share of a source
 	Paths, Forms []uint64 // GET and POST requests that can carry a message, by carrier.Reason
 	Tunnels      TunnelStats
 }
 
 // Stats returns the counters. It is safe for concurrent use.
 func (h *HTTP) Stats() HTTPStats {
-	st := HTTPStats{Requests: h.requests.Load(), Challenges: h.sent.Load(), Limited: h.limited.Load() + h.receiver.refused.Load(), Tunnels: h.tunnels.stats()}
+	st := HTTPStats{Requests: h.requests.Load(), Challenges: h.sent.Load(), Limited: h.receiver.refused.Load(), Tunnels: h.tunnels.stats()}
 	for i := range carrier.NumReasons {
 		st.Paths = append(st.Paths, h.paths[i].Load())
 		st.Forms = append(st.Forms, h.forms[i].Load())

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/ingest/web/webtest"
 	"sallyport/verify/challenge/carrier"
 	"sallyport/verify/challenge/exchange"
 )
@@ -107,7 +108,7 @@ func TestCurl(t *testing.T) {
 // startNginx runs nginx before a server, and returns its address.
 func startNginx(t *testing.T, nginx, at string) string {
 	t.Helper()
-	return run(t, func(public netip.AddrPort, directory string) *exec.Cmd {
+	return webtest.Run(t, func(public netip.AddrPort, directory string) *exec.Cmd {
 		config := filepath.Join(directory, "nginx.conf")
 		if err := os.WriteFile(config, fmt.Appendf(nil, `
 daemon off;
@@ -154,7 +155,7 @@ func TestNginx(t *testing.T) {
 	e := newResponders(netip.Addr{}, o)
 	at := serveHTTP(t, "127.0.0.1:0", Server{Handler: newHTTP(t, HTTPConfig{
 		Site: http.NotFoundHandler(), Exchanges: e,
-		Proxies: Proxies{[]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, XForwardedFor},
+		Proxies: Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Header: XForwardedFor},
 	})})
 	public := startNginx(t, nginx, at)
 	// The client's own header comes first, and does not count.

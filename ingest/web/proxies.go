@@ -3,9 +3,11 @@ package web
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 )
 
 // The headers in which proxies write the address of a client.
@@ -21,6 +23,10 @@ type Proxies struct {
 	// it, or replace it: a proxy that passes on the client's own header lets the
 	// client choose its address.
 	Header string
+	// Owns reports whether the other end of a connection is a socket of the proxies' user
+	// on this host: other users of the host can connect from the same addresses. nil: every
+	// connection from a trusted address is one of a proxy.
+	Owns func(here, there netip.AddrPort) bool
 }
 
 func (p Proxies) validate() error {
@@ -46,7 +52,7 @@ func (p Proxies) client(r *http.Request) netip.Addr {
 	at := peer.Addr().Unmap().WithZone("")
 	lines := r.Header.Values(p.Header)
 	line := ""
-	for p.trusts(at) {
+	for trusted := p.sent(r); trusted; trusted = p.trusts(at) {
 		// The elements from the last one to the first. A client controls those before
 		// the ones of the proxies, quotes included, so they are not looked at.
 		if line == "" {
@@ -75,7 +81,43 @@ func (p Proxies) client(r *http.Request) netip.Addr {
 // sent reports whether a trusted proxy has sent a request.
 func (p Proxies) sent(r *http.Request) bool {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && p.trusts(peer.Addr().Unmap().WithZone(""))
+	return err == nil && p.trusts(peer.Addr().Unmap().WithZone("")) && (p.Owns == nil || p.owns(r, peer))
+}
+
+// sentBy reports whether a connection of a Server is one of a trusted proxy.
+func (p Proxies) sentBy(c boundedConn) bool {
+	there, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	here, ok := c.LocalAddr().(*net.TCPAddr)
+	if err != nil || !ok || !p.trusts(there.Addr().Unmap().WithZone("")) {
+		return false
+	}
+	return p.Owns == nil || c.owned.ask(func() bool { return p.Owns(unmapped(here.AddrPort()), unmapped(there)) })
+}
+
+// owns asks Owns, once for a connection of a Server.
+func (p Proxies) owns(r *http.Request, peer netip.AddrPort) bool {
+	ask := func() bool {
+		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+		here, ok := local.(*net.TCPAddr)
+		return ok && p.Owns(unmapped(here.AddrPort()), unmapped(peer))
+	}
+	if c, ok := r.Context().Value(connectionKey{}).(boundedConn); ok {
+		return c.owned.ask(ask)
+	}
+	return ask()
+}
+
+func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// owned is whether Proxies.Owns holds for a connection.
+type owned struct {
+	once sync.Once
+	is   bool
+}
+
+func (o *owned) ask(owns func() bool) bool {
+	o.once.Do(func() { o.is = owns() })
+	return o.is
 }
 
 func (p Proxies) trusts(a netip.Addr) bool {

@@ -21,6 +21,12 @@ type Exchanges interface {
 	Response(m *carrier.Message, now time.Time)
 }
 
+// misfits is what Exchanges may also take, for a trace: whole requests for an address of
+// another family than the client's, which get no challenge.
+type misfits interface {
+	OtherFamily(m *carrier.Message, client netip.Addr)
+}
+
 // How many messages of which not all parts have arrived are kept. Over DNS, anyone can
 // send parts at a high rate, and a resolver passes on those of one message with a pause:
 // a flood of 100,000 parts a second needs some 100 ms to displace a message.
@@ -51,10 +57,12 @@ func (r *receiver) take(dst []byte, m *carrier.Message, client netip.Addr, now t
 	switch m.Kind {
 	case carrier.Request4:
 		if !client.Is4() {
+			r.misfit(m, client)
 			return dst, false
 		}
 	case carrier.Request6:
 		if !client.Is6() {
+			r.misfit(m, client)
 			return dst, false
 		}
 	default:
@@ -77,4 +85,11 @@ func (r *receiver) take(dst []byte, m *carrier.Message, client netip.Addr, now t
 		return dst, false
 	}
 	return r.exchanges.Request(dst, m, client, now)
+}
+
+// misfit takes a request for an address of another family than the client's.
+func (r *receiver) misfit(m *carrier.Message, client netip.Addr) {
+	if other, ok := r.exchanges.(misfits); ok && m.Complete() && client.IsValid() {
+		other.OtherFamily(m, client)
+	}
 }

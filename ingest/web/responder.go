@@ -25,6 +25,7 @@ type Outcome uint8
 const (
 	Ignored   Outcome = iota // not a header, an answer, or too long even with the bit TC: no answer
 	Limited                  // beyond the budget: no answer
+	Slipped                  // beyond the budget: only the bit TC
 	Malformed                // FORMERR, NOTIMP or BADVERS
 	Refused                  // outside of the zone
 	Apex                     // for the zone itself
@@ -37,7 +38,7 @@ const (
 )
 
 var outcomeNames = [NumOutcomes]string{
-	"ignored", "limited", "malformed", "refused", "apex", "no_name", "challenge", "truncated",
+	"ignored", "limited", "slipped", "malformed", "refused", "apex", "no_name", "challenge", "truncated",
 }
 
 func (o Outcome) String() string {
@@ -49,16 +50,31 @@ func (o Outcome) String() string {
 
 // responder answers queries. It is safe for concurrent use.
 type responder struct {
-	zone                  zone
-	receiver              receiver
-	amplification         int
-	strangers, challenges *budget
-	outcomes              [NumOutcomes]atomic.Uint64
-	parts                 [carrier.NumReasons]atomic.Uint64 // labels below the zone, by result
+	zone          zone
+	receiver      receiver
+	amplification int
+	udp, tcp      budgets
+	slips         *budget // of answers with the bit TC to queries beyond those over UDP
+	slipShares    *shares // of the source of such a query
+	outcomes      [NumOutcomes]atomic.Uint64
+	parts         [carrier.NumReasons]atomic.Uint64 // labels below the zone, by result
 }
+
+// budgets are the answers of a second: those with a challenge apart. Over UDP and TCP
+// they are apart, because only over UDP a flood can have any source.
+type budgets struct{ strangers, challenges *budget }
+
+func newBudgets(perSecond int) budgets { return budgets{newBudget(perSecond), newBudget(perSecond)} }
+
+// Limits of the answers to queries beyond the budget.
+const (
+	slipFactor  = 4  // times as many in sum as other answers
+	sourceSlips = 10 // a second, of an IPv4 address or a /64
+)
 
 // scratch is the memory of one goroutine that answers.
 type scratch struct {
+	source    netip.Addr // of the query, if it came over UDP
 	query     query
 	message   carrier.Message
 	challenge [carrier.MaxChallenge]byte
@@ -98,11 +114,21 @@ func (r *responder) answer(s *scratch, dst, message []byte, tcp bool, now time.T
 	if rcode == dnsmessage.RCodeSuccess {
 		a = r.decide(s, now)
 	}
-	limit := r.strangers
+	budgets := r.udp
+	if tcp {
+		budgets = r.tcp
+	}
+	limit := budgets.strangers
 	if a.outcome == Challenge {
-		limit = r.challenges
+		limit = budgets.challenges
 	}
 	if !limit.take(now) {
+		if a.zone && !tcp {
+			if packed, ok := r.slip(s, dst, message, a, now); ok {
+				r.outcomes[Slipped].Add(1)
+				return packed
+			}
+		}
 		r.outcomes[Limited].Add(1)
 		return dst
 	}
@@ -123,6 +149,20 @@ func (r *responder) answer(s *scratch, dst, message []byte, tcp bool, now time.T
 	}
 	r.outcomes[a.outcome].Add(1)
 	return packed
+}
+
+// slip appends the answer to a query over UDP beyond the budget: the question alone and
+// the bit TC, so that a resolver asks over TCP, where a flood of forged sources does not
+// come. It is not longer than the query, and a source gets few: to forge one is of no use.
+func (r *responder) slip(s *scratch, dst, message []byte, a reply, now time.Time) ([]byte, bool) {
+	if !r.slipShares.take(s.source, now) || !r.slips.take(now) {
+		return dst, false
+	}
+	packed, err := r.pack(dst, &s.query, reply{outcome: Truncated, rcode: a.rcode, zone: true})
+	if err != nil || len(packed)-len(dst) > len(message) {
+		return dst, false
+	}
+	return packed, true
 }
 
 // parse parses a query. It is not ok if it gets no answer. Any code except RCodeSuccess

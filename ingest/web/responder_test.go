@@ -397,7 +397,8 @@ func TestBudget(t *testing.T) {
 	stranger := asked{name: testZone, kind: dnsmessage.TypeSOA}.pack(t)
 	answers := func(query []byte, n int, now time.Time) (count int) {
 		for range n {
-			if len(r.answer(&scratch{}, nil, query, false, now)) > 0 {
+			answer := r.answer(&scratch{}, nil, query, false, now)
+			if len(answer) > 0 && !unpack(t, answer).Truncated {
 				count++
 			}
 		}
@@ -414,7 +415,7 @@ func TestBudget(t *testing.T) {
 	m := unpack(t, r.answer(&scratch{}, nil, asked{name: d.request(t)[0], kind: dnsmessage.TypeTXT}.pack(t), false, now))
 	response := d.response(t, m.Answers[0].Body.(*dnsmessage.TXTResource).TXT[0])[0]
 	got := r.answer(&scratch{}, nil, asked{name: response, kind: dnsmessage.TypeTXT}.pack(t), false, now)
-	if len(got) > 0 || e.proved() != 1 {
+	if len(got) > 0 && !unpack(t, got).Truncated || e.proved() != 1 {
 		t.Errorf("a response got the answer %x, and %d proofs", got, e.proved())
 	}
 	request := asked{name: d.request(t)[0], kind: dnsmessage.TypeTXT}.pack(t)
@@ -423,11 +424,69 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestSlips: during a flood of forged sources over UDP, an honest resolver gets the bit TC,
+// no source gets many of these, none is longer than its query, and over TCP the resolver
+// gets the answer.
+func TestSlips(t *testing.T) {
+	for _, edns := range []bool{false, true} {
+		r := newResponder(t, newResponders(netip.Addr{}))
+		query := asked{name: "www." + testZone, kind: dnsmessage.TypeA, edns: edns, size: maxUDP}.pack(t)
+		refused := asked{name: "www.example.net", kind: dnsmessage.TypeA}.pack(t)
+		s := &scratch{}
+		slips := map[netip.Addr]int{}
+		ask := func(from netip.Addr, query []byte, now time.Time) {
+			s.source = from
+			answer := r.answer(s, nil, query, false, now)
+			if len(answer) == 0 || !unpack(t, answer).Truncated {
+				return
+			}
+			if slips[from]++; len(answer) > len(query) {
+				t.Fatalf("%d bytes of answer to %d bytes", len(answer), len(query))
+			}
+		}
+		flood, honest, few := netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+		now := start
+		for i := range 20_000 { // a second
+			now = now.Add(time.Second / 20_000)
+			if flood = flood.Next(); i%2 == 0 {
+				ask(few, query, now)
+			} else if i%3 == 0 {
+				ask(few, refused, now)
+			}
+			ask(few, query, now)
+		}
+		if n := slips[few]; n == 0 || n > 2*(sourceSlips+1) {
+			t.Errorf("one source got the bit TC %d times", n)
+		}
+		if ask(honest, query, now); slips[honest] != 1 {
+			t.Error("a resolver gets no bit TC")
+		}
+		answer := r.answer(s, nil, query, true, now)
+		if len(answer) == 0 || unpack(t, answer).RCode != dnsmessage.RCodeNameError {
+			t.Errorf("over TCP: %x", answer)
+		}
+		for range 20_000 {
+			flood = flood.Next()
+			ask(flood, query, now)
+		}
+		all := 0
+		for _, n := range slips {
+			all += n
+		}
+		if most := 2 * slipFactor * DefaultAnswers; all > most || all < slipFactor*DefaultAnswers {
+			t.Errorf("%d answers with the bit TC, want %d to %d", all, slipFactor*DefaultAnswers, most)
+		}
+		if n := r.outcomes[Slipped].Load(); n != uint64(all) {
+			t.Errorf("%d counted, %d sent", n, all)
+		}
+	}
+}
+
 // TestRefusalsAllocateNothing: a query that gets no answer.
 func TestRefusalsAllocateNothing(t *testing.T) {
 	r := newResponder(t, newResponders(netip.Addr{}))
 	stranger := asked{name: "www." + testZone, kind: dnsmessage.TypeA, edns: true}.pack(t)
-	for range DefaultAnswers {
+	for range DefaultAnswers + 2*sourceSlips { // and the bit TC
 		r.answer(&scratch{}, nil, stranger, false, start)
 	}
 	label := names(message(t, carrier.RequestConnection, 5, make([]byte, 40)))[0]
@@ -461,6 +520,7 @@ func TestZones(t *testing.T) {
 		"inner server":  {Zone{Name: "k.example.com", Servers: []string{"ns.K.example.com"}}, "outside of k.example.com"},
 		"its own":       {Zone{Name: "k.example.com", Servers: []string{"k.example.com"}}, "outside of k.example.com"},
 		"wrong server":  {Zone{Name: "k.example.com", Servers: []string{"-"}}, "server of the zone: expected labels"},
+		"an address":    {Zone{Name: "k.example.com", Servers: []string{"ns.example.com", "192.0.2.1"}}, "server of the zone: expected a name, as NS records have, got the address 192.0.2.1"},
 		"wrong mailbox": {Zone{Name: "k.example.com", Servers: []string{"ns.example.com"}, Hostmaster: "a@b"}, "hostmaster of the zone: expected labels"},
 	} {
 		_, err := NewDNS(DNSConfig{Zone: test.zone})

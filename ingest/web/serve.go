@@ -36,6 +36,7 @@ type Server struct {
 	Handler     http.Handler
 	TLS         *tls.Config // nil: without TLS
 	Connections int         // at a time; 0: DefaultHTTPConnections
+	Proxies     Proxies     // whose connections are those of many clients
 }
 
 // connectionKey is the key of a request's connection in its context.
@@ -84,7 +85,7 @@ func (s Server) Run(ctx context.Context, l net.Listener) error {
 	defer stop()
 	defer open.closeAll() // net/http does not know those that a handler has hijacked
 	defer h.Close()
-	bounded := boundedListener{l, open}
+	bounded := boundedListener{l, open, s.Proxies}
 	var err error
 	if s.TLS != nil {
 		err = h.ServeTLS(bounded, "", "")
@@ -100,7 +101,8 @@ func (s Server) Run(ctx context.Context, l net.Listener) error {
 // boundedListener accepts connections into a set.
 type boundedListener struct {
 	net.Listener
-	open *connections
+	open    *connections
+	proxies Proxies
 }
 
 func (l boundedListener) Accept() (net.Conn, error) {
@@ -108,15 +110,17 @@ func (l boundedListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.open.add(c)
-	return boundedConn{c, l.open, new(atomic.Bool)}, nil
+	bounded := boundedConn{c, l.open, new(atomic.Bool), new(owned)}
+	l.open.add(c, l.proxies.sentBy(bounded))
+	return bounded, nil
 }
 
 // boundedConn is a connection that leaves its set when it is closed.
 type boundedConn struct {
 	net.Conn
-	open *connections
-	kept *atomic.Bool
+	open  *connections
+	kept  *atomic.Bool
+	owned *owned
 }
 
 func (c boundedConn) Close() error { return c.open.remove(c.Conn) }
@@ -128,12 +132,12 @@ func (c boundedConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// keep notes that the client of a request's connection, which no longer is HTTP, has
-// proved itself: others do not take its place, and its writes have no limit of time here.
-func keep(r *http.Request) {
+// keep notes whether the client of a request's connection, which no longer is HTTP, has
+// proved itself: then others do not take its place, and its writes have no limit of time here.
+func keep(r *http.Request, kept bool) {
 	if c, ok := r.Context().Value(connectionKey{}).(boundedConn); ok {
-		c.kept.Store(true)
+		c.kept.Store(kept)
 		c.Conn.SetWriteDeadline(time.Time{})
-		c.open.keep(c.Conn)
+		c.open.keep(c.Conn, kept)
 	}
 }

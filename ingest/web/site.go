@@ -2,6 +2,7 @@ package web
 
 import (
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -33,23 +34,27 @@ const (
 
 // Proxy returns a site that another web server has, at a URL without a path. Its answers
 // pass unchanged, except for the fields that belong to a connection (RFC 9110, 7.6.1), and
-// upgrades other than those to a WebSocket. The request has its own Host, and the client's
-// address in X-Forwarded-For: appended to what a proxy in trusted wrote, in place of what
-// others wrote. Without an answer of the site, the request gets Caddy's 502, and nothing is
-// logged. There are at most so many connections to the site at a time: one of HTTP/2 with a
+// upgrades other than those to a WebSocket. The request has its own Host and query, and the
+// client's address in X-Forwarded-For: appended to what a proxy in trusted wrote. From
+// others, no header that states an address passes: see statesAddress. Without an answer of
+// the site, the request gets Caddy's 502, and nothing is logged. There are at most so many connections to the site at a time: one of HTTP/2 with a
 // client has up to maxStreams requests.
 func Proxy(site *url.URL, trusted Proxies, connections int) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(site)
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // also one that net/url cannot parse
 			if !strings.EqualFold(r.Out.Header.Get("Upgrade"), "websocket") {
 				// By another protocol, such as h2c, a client would talk to the site past this.
 				r.Out.Header.Del("Upgrade")
 				r.Out.Header.Del("Connection")
 			}
+			r.Out.Header.Del("Expect") // this server sends 100 Continue; the site's would be a second one
 			r.Out.Host = r.In.Host
 			if trusted.sent(r.In) {
 				r.Out.Header[XForwardedFor] = r.In.Header[XForwardedFor]
+			} else {
+				maps.DeleteFunc(r.Out.Header, func(name string, _ []string) bool { return statesAddress(name) })
 			}
 			r.SetXForwarded()
 			if trusted.sent(r.In) {

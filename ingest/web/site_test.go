@@ -110,6 +110,77 @@ func TestProxyForwardsAddresses(t *testing.T) {
 	}
 }
 
+// TestProxyStatesNoAddress: no header of a stranger states an address to the site, whatever
+// proxy or CDN it is of, also in the form that CGI does not distinguish; all others pass.
+// Those of a trusted proxy pass.
+func TestProxyStatesNoAddress(t *testing.T) {
+	states := []string{
+		"X-Real-IP", "x-real-ip", "X_Real_IP", "X_Forwarded_For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Server", "X-Forwarded-Anything",
+		"X-Original-Forwarded-For", "Forwarded", "CF-Connecting-IP", "CF-Connecting-IPv6", "CF-Pseudo-IPv4", "True-Client-IP", "Fastly-Client-IP",
+		"Fly-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "Client-IP", "X-Azure-ClientIP", "X-Remote-Addr", "X-Envoy-External-Address", "X-Vercel-Forwarded-For",
+		"X-Appengine-User-IP", "Ali-CDN-Real-IP", "WL-Proxy-Client-IP",
+	}
+	passes := []string{"Accept", "X-Ship", "Cookie", "X-Requested-With", "Zip", "X-Ipsum"}
+	heard := make(chan http.Header, 1)
+	site := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { heard <- r.Header }))
+	defer site.Close()
+	u, _ := url.Parse(site.URL)
+	request := "GET / HTTP/1.0\r\nHost: x\r\n"
+	for _, name := range append(states, passes...) {
+		request += name + ": 192.0.2.1\r\n"
+	}
+	for _, trusted := range []bool{false, true} {
+		var p Proxies
+		if trusted {
+			p = Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Header: XForwardedFor}
+		}
+		raw(t, serveHTTP(t, "127.0.0.1:0", Server{Handler: Proxy(u, p, 8)}), request+"\r\n")
+		h := <-heard
+		for _, name := range passes {
+			if h.Get(name) != "192.0.2.1" {
+				t.Errorf("%s: %q", name, h.Get(name))
+			}
+		}
+		for _, name := range states {
+			value := strings.Join(h.Values(name), ",")
+			if strings.Contains(value, "192.0.2.1") != trusted {
+				t.Errorf("trusted %t: %s: %q", trusted, name, value)
+			}
+		}
+	}
+}
+
+// TestProxyQuery: the site gets the query as it was sent, also what net/url cannot parse.
+func TestProxyQuery(t *testing.T) {
+	heard := make(chan string, 1)
+	site := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { heard <- r.RequestURI }))
+	defer site.Close()
+	u, _ := url.Parse(site.URL)
+	at := serveHTTP(t, "127.0.0.1:0", Server{Handler: Proxy(u, Proxies{}, 8)})
+	for _, uri := range []string{"/a?b=1;c=2", "/?%zz", "//a//b?x", "/a%2Fb?q=%20"} {
+		raw(t, at, "GET "+uri+" HTTP/1.0\r\n\r\n")
+		if got := <-heard; got != uri {
+			t.Errorf("%q reaches the site as %q", uri, got)
+		}
+	}
+}
+
+// TestProxyContinues: a client that waits for it gets 100 Continue once, whichever is faster:
+// this server, or the site.
+func TestProxyContinues(t *testing.T) {
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }))
+	defer site.Close()
+	u, _ := url.Parse(site.URL)
+	at := serveHTTP(t, "127.0.0.1:0", Server{Handler: Proxy(u, Proxies{}, 8)})
+	const request = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\nab"
+	for range 20 {
+		got := raw(t, at, request)
+		if strings.Count(got, "100 Continue") != 1 || !strings.HasSuffix(got, "\r\n\r\nab") {
+			t.Fatalf("%q", got)
+		}
+	}
+}
+
 // TestProxyUpgrades: no other upgrade than that to a WebSocket passes to the site.
 func TestProxyUpgrades(t *testing.T) {
 	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

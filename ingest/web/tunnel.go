@@ -28,8 +28,9 @@ type Tunnels interface {
 	// Open takes a ticket, and reports whether it is that of the exchange, in time and
 	// for the first time. It compares in constant time. The client is the address that
 	// the tunnel comes from. Accept serves the connection, a *tunnel.Conn, and returns
-	// when it has ended. It is called at most once; the ticket is used up in any case.
-	Open(x carrier.Exchange, ticket [carrier.TicketSize]byte, client netip.Addr, now time.Time) (accept func(net.Conn), ok bool)
+	// when it has ended; or at once, with the reason for which the tunnel is refused. It is
+	// called at most once; the ticket is used up in any case.
+	Open(x carrier.Exchange, ticket [carrier.TicketSize]byte, client netip.Addr, now time.Time) (accept func(net.Conn) (refused string), ok bool)
 }
 
 // upgrades reports whether a request is one for a WebSocket that every server of
@@ -75,14 +76,29 @@ func (h *HTTP) openTunnel(w http.ResponseWriter, r *http.Request, x carrier.Exch
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	c := tunnel.New(ws, local, remoteOf(r, client))
 	defer c.Abort()
+	if refused := h.serveTunnel(r, c, client, accept); refused != "" {
+		// This waits for the client. It has no place by now: otherwise a client beyond its
+		// bounds would take those of others.
+		c.Refuse(refused)
+	}
+	return true
+}
+
+// TooManyTunnels is the reason for which a tunnel beyond a bound is refused.
+const TooManyTunnels = "too many tunnels"
+
+// serveTunnel serves a tunnel within the bounds until it ends, or returns the reason for
+// which it is refused.
+func (h *HTTP) serveTunnel(r *http.Request, c *tunnel.Conn, client netip.Addr, accept func(net.Conn) string) (refused string) {
 	if !h.tunnels.begin(client, h.config.MaxTunnels) {
-		c.Refuse("too many tunnels")
-		return true
+		return TooManyTunnels
 	}
 	defer h.tunnels.end(client)
-	keep(r)
-	accept(c)
-	return true
+	keep(r, true)
+	if refused = accept(c); refused != "" {
+		keep(r, false)
+	}
+	return refused
 }
 
 // remoteOf returns the address of a client with its port; 0, if a proxy is before it.

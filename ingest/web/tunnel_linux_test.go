@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -32,14 +33,14 @@ import (
 
 // tickets are Tunnels whose tickets are good once, to a service.
 type tickets struct {
-	serve func(net.Conn)
+	serve func(net.Conn) // nil: each is refused
 
 	mu     sync.Mutex
 	good   map[carrier.Exchange][carrier.TicketSize]byte
 	client netip.Addr // of the last one
 }
 
-func (s *tickets) Open(x carrier.Exchange, ticket [carrier.TicketSize]byte, client netip.Addr, now time.Time) (func(net.Conn), bool) {
+func (s *tickets) Open(x carrier.Exchange, ticket [carrier.TicketSize]byte, client netip.Addr, now time.Time) (func(net.Conn) string, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	want, ok := s.good[x]
@@ -48,7 +49,13 @@ func (s *tickets) Open(x carrier.Exchange, ticket [carrier.TicketSize]byte, clie
 	}
 	delete(s.good, x)
 	s.client = client
-	return s.serve, true
+	return func(c net.Conn) string {
+		if s.serve == nil {
+			return TooManyTunnels
+		}
+		s.serve(c)
+		return ""
+	}, true
 }
 
 func newTickets(serve func(net.Conn), n int) *tickets {
@@ -231,6 +238,33 @@ func TestTunnelsAreBounded(t *testing.T) {
 	}
 }
 
+// TestRefusedTunnelsHaveNoPlace: a client that does not answer to the refusal of its tunnel
+// keeps no place of a tunnel, nor a connection that others need.
+func TestRefusedTunnelsHaveNoPlace(t *testing.T) {
+	s := newTickets(nil, 3)
+	h := newHTTP(t, HTTPConfig{Site: http.NotFoundHandler(), Exchanges: newResponders(netip.Addr{}), Tunnels: s, MaxTunnels: 1})
+	at := serveHTTP(t, "127.0.0.1:0", Server{Handler: h, Connections: 2})
+	for x := range carrier.Exchange(3) {
+		c, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(time.Minute))
+		io.WriteString(c, "GET "+ticketPath(t, x, 0)+" HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+strings.Repeat("A", 22)+"==\r\n\r\n")
+		r := bufio.NewReader(c)
+		if answer, err := http.ReadResponse(r, nil); err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatalf("tunnel %d: %v", x, err)
+		}
+		if frame, err := r.Peek(2); err != nil || frame[0] != 0x88 {
+			t.Fatalf("tunnel %d: %x, %v, want a Close frame", x, frame, err)
+		}
+		if st := h.Stats().Tunnels; st.Open != 0 || st.Full != 0 {
+			t.Errorf("tunnel %d: %+v", x, st)
+		}
+	}
+}
+
 // TestServerEndsTunnels: a server that stops ends its tunnels, which is no end of file.
 func TestServerEndsTunnels(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -273,7 +307,7 @@ func TestTunnelThroughNginx(t *testing.T) {
 	s := newTickets(echo, 1)
 	at := serveHTTP(t, "127.0.0.1:0", Server{Handler: newHTTP(t, HTTPConfig{
 		Site: http.NotFoundHandler(), Exchanges: newResponders(netip.Addr{}), Tunnels: s,
-		Proxies: Proxies{[]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, XForwardedFor},
+		Proxies: Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Header: XForwardedFor},
 	})})
 	stripped := raw(t, at, get(ticketPath(t, 0, 0), "X-Forwarded-For: 127.0.0.2\r\n"))
 	if !strings.HasPrefix(stripped, "HTTP/1.1 404") {

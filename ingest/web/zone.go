@@ -68,6 +68,9 @@ func (z Zone) parse() (zone, error) {
 		if err != nil {
 			return zone{}, fmt.Errorf("server of the zone: %w", err)
 		}
+		if last := s[strings.LastIndexByte(s, '.')+1:]; strings.Trim(last, "0123456789") == "" {
+			return zone{}, fmt.Errorf("server of the zone: expected a name, as NS records have, got the address %s", s)
+		}
 		if _, in := parsed.cut([]byte(server.String())); in {
 			return zone{}, fmt.Errorf("server of the zone: expected a name outside of %s, got %s", z.Name, s)
 		}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
+	"sallyport/bench/race"
 )
 
 // child is the environment variable that makes TestMain do a task instead of tests.
@@ -29,6 +30,7 @@ var tasks = map[string]func() error{
 func TestMain(m *testing.M) {
 	task := tasks[os.Getenv(child)]
 	if task == nil {
+		race.Children()
 		os.Exit(m.Run())
 	}
 	if err := task(); err != nil {
@@ -49,7 +51,6 @@ func start(t *testing.T, task string, files []*os.File, argument string, capabil
 	c.SysProcAttr = &syscall.SysProcAttr{
 		Credential:  &syscall.Credential{Uid: 65534, Gid: 65534},
 		AmbientCaps: capabilities,
-		Pdeathsig:   syscall.SIGKILL,
 	}
 	out, err := c.StdoutPipe()
 	if err != nil {

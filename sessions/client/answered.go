@@ -97,5 +97,5 @@ func (k *knocking) record(ctx context.Context, won []*trial) {
 	} else {
 		k.cfg.Nonces.Opened(ctx, last.base, k.cfg.Profile.Ports, last.before != beforeUnknown)
 	}
-	k.cfg.Nonces.rememberAddresses(k.cfg.Profile.Server, at...)
+	k.cfg.Nonces.rememberAddresses(ctx, k.cfg.Profile.Server, at...)
 }

@@ -33,6 +33,7 @@ type knocking struct {
 	cfg     Config
 	targets []target
 	lookup  func(context.Context) <-chan []target // asks the resolver for more; nil: it has answered
+	split   [][]netip.Addr                        // of the gateways, if sequences are split
 	minute  schedule.Minute                       // of the last attempt
 	begun   int                                   // the attempt for which nonces were reserved last
 	nonces  attemptNonces                         // of this attempt
@@ -93,10 +94,11 @@ func lastSecond(of schedule.Minute) time.Time { return of.Start().Add(-time.Seco
 type signed struct {
 	target
 	seq    sequence
-	index  int        // of the target, in a race
-	local  netip.Addr // the source of the knocks
-	base   uint32     // the first nonce
-	moved  bool       // as in trial
+	index  int          // of the target, in a race
+	local  netip.Addr   // the source of the knocks
+	to     []netip.Addr // of the gateways, if the sequence is split
+	base   uint32       // the first nonce
+	moved  bool         // as in trial
 	stamp  time.Time
 	knocks []Packet
 	isn    wire.ISN
@@ -121,6 +123,9 @@ func (k *knocking) begin(ctx context.Context, t target, seq sequence) (*signed, 
 		return nil, &sendError{fmt.Errorf("send to %s: %w", t.knock, innermost(err))}
 	}
 	s := &signed{target: t, seq: seq, local: local}
+	if s.to, err = k.to(t); err != nil {
+		return nil, err
+	}
 	s.base, s.moved, err = k.reserve(ctx, seq)
 	return s, err
 }
@@ -149,7 +154,8 @@ func (k *knocking) transmit(s *signed) (*trial, error) {
 	case seq.attempt == 1 && s.watched() && cfg.checksBefore():
 		tr.early = beginEarly(s.service)
 	}
-	if tr.sender, err = send(s.knock, s.knocks); err != nil {
+	k.direct(s, tr)
+	if tr.sender, err = send(s.knock, s.local, s.knocks); err != nil {
 		tr.early.close()
 		k.settleCandidates(tr.drawn)
 		return nil, &sendError{err}

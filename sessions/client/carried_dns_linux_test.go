@@ -167,7 +167,7 @@ func TestDNSFaults(t *testing.T) {
 		reason Reason
 		hint   string
 	}{
-		"no operation": {dnsExchange(another, zone), ReasonNoChallenge, "does not have operation \"another\""},
+		"no operation": {dnsExchange(another, zone), ReasonNoChallenge, "does not have operation \"another\", or not with this algorithm, or no use of it is left"},
 		"no resolver":  {dnsExchange(o, "127.0.0.1:1"), ReasonNoResolver, "does not resolve names"},
 		"refused":      {dnsExchange(o, fakeResolver(t, dnsmessage.RCodeRefused, "")), ReasonNoResolver, "not delegated"},
 		"NXDOMAIN":     {dnsExchange(o, fakeResolver(t, dnsmessage.RCodeNameError, "")), ReasonNoChallenge, "drops queries of this kind"},

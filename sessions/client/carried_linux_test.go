@@ -238,6 +238,14 @@ func TestExchangeForConnection(t *testing.T) {
 		t.Errorf("a tunnel of the exchange %d by %s", tunnel.x, tunnel.way.URL())
 	}
 	tunnel.way.Close()
+
+	// A probe shows that the tunnel is the way, and opens nothing.
+	cfg.Keep, cfg.Probe = false, true
+	probe, err := Exchange(t.Context(), cfg)
+	if err != nil || !probe.ByTunnel || probe.Tunnel != nil || probe.Carrier != CarrierHTTPS || len(r.proved()) != 2 {
+		t.Errorf("a probe: %+v, %v, %d proofs", probe, err, len(r.proved()))
+	}
+	cfg.Keep, cfg.Probe = true, false
 	tunnel.err, cfg.Attempts = errors.New("no tunnel here"), 1
 	_, err = Exchange(t.Context(), cfg)
 	var offline *OfflineError
@@ -429,7 +437,7 @@ func TestMiddleMen(t *testing.T) {
 		}, ReasonCertificate, "another host answers"},
 		{"another operation", alone, func(cfg *ExchangeConfig) {
 			cfg.Challenge.Operation, _ = exchange.NewOperation("another", "the secret", exchange.NATAware, false)
-		}, ReasonNoChallenge, "does not have operation \"another\""},
+		}, ReasonNoChallenge, "does not have operation \"another\", or not with this algorithm, or no use of it is left"},
 		{"another secret", alone, func(cfg *ExchangeConfig) {
 			cfg.Challenge.Operation, _ = exchange.NewOperation("open-it", "not the secret", exchange.NATAware, false)
 		}, ReasonChallengeForged, "differs from the server's"},
@@ -450,9 +458,45 @@ func TestMiddleMen(t *testing.T) {
 			if !errors.As(err, &offline) || offline.Reason != row.reason || !strings.Contains(offline.Hint(), row.hint) {
 				t.Fatalf("%v, reason %q\n%s", err, ReasonOf(err), strings.Join(offline.Hints, "\n"))
 			}
+			if silent := row.name == "no server"; strings.Contains(err.Error(), "no answer") != silent {
+				t.Error(err)
+			}
 			if len(r.proved()) > 0 {
 				t.Error("proved")
 			}
 		})
 	}
+}
+
+// TestTunnelIsInterrupted: a caller that gives up while the tunnel opens leaves no tunnel.
+func TestTunnelIsInterrupted(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	o := newOperation(t, exchange.Mutual, false)
+	cfg := carriedConfig(o, newResponders(t, o, carrier.HTTP, "127.0.0.1").serve(alone))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	there, here := net.Pipe()
+	defer here.Close()
+	cfg.Challenge.Tunnel, cfg.Keep, cfg.Tunnel = true, true, interruptedTunnel{&testTunnel{stream: pipeStream{here}}, cancel}
+	if got, err := Exchange(ctx, cfg); !errors.Is(err, context.Canceled) || got.Tunnel != nil {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	there.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := there.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the tunnel is open: %v", err)
+	}
+}
+
+// interruptedTunnel is one whose caller gives up just before it is open.
+type interruptedTunnel struct {
+	*testTunnel
+	cancel func()
+}
+
+func (d interruptedTunnel) DialService(ctx context.Context, way *carriers.HTTP, x carrier.Exchange, ticket [16]byte) (Stream, error) {
+	d.cancel()
+	return d.testTunnel.DialService(ctx, way, x, ticket)
 }

@@ -33,12 +33,12 @@ func connectProxy(t *testing.T, status int) (*url.URL, *atomic.Int64) {
 		}
 		w.WriteHeader(http.StatusOK)
 		carried.Add(1)
-		from, _, err := w.(http.Hijacker).Hijack()
+		from, read, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		go func() { io.Copy(to, from); to.Close() }()
+		go func() { io.Copy(to, read); to.Close() }() // the server may have read the first byte
 		io.Copy(from, to)
 		from.Close()
 	}))
@@ -82,5 +82,13 @@ func TestExchangeByProxy(t *testing.T) {
 		if !errors.As(err, &offline) || offline.Reason != ReasonProxy || !strings.Contains(offline.Hint(), hint) {
 			t.Errorf("%d: %v, %+v", status, err, offline)
 		}
+	}
+	encrypted := *proxy
+	encrypted.Scheme = "https"
+	cfg.Proxy = func(*url.URL) (*url.URL, error) { return &encrypted, nil }
+	var offline *OfflineError
+	_, err = Exchange(t.Context(), cfg)
+	if !errors.As(err, &offline) || offline.Reason != ReasonProxy || !strings.Contains(offline.Hint(), "takes no TLS") {
+		t.Errorf("a proxy without TLS: %v, %+v", err, offline)
 	}
 }

@@ -160,5 +160,5 @@ func (cfg *ExchangeConfig) suits(by Carrier) error {
 // tunnels reports whether the connection to the service goes through the web server.
 func (cfg *ExchangeConfig) tunnels(by Carrier) bool {
 	c := cfg.Challenge
-	return by == CarrierHTTPS && c.Tunnel && cfg.Tunnel != nil && cfg.Keep && otherService(cfg.Server, c.Service, cfg.Service) == ""
+	return by == CarrierHTTPS && c.Tunnel && cfg.Tunnel != nil && (cfg.Keep || cfg.Probe) && otherService(cfg.Server, c.Service, cfg.Service) == ""
 }

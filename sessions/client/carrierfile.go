@@ -1,41 +1,60 @@
 package client
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
-	"io"
 	"net/netip"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"sallyport/sessions/durable"
 )
 
 // CarrierFile is the file in which a device remembers by which carrier it has reached a
-// server from a network, if not by the usual one. Nothing depends on it: the client ignores
-// lines of another form. Each line has the server, the network, the carrier, and when it
-// worked, in seconds since 1970; the latest comes first.
+// server from a network, where the usual one had failed. Nothing depends on it: the client
+// ignores lines of another form. Each line has the server, the ways that the profile has
+// (see waysOf), the network, the carrier, and when the usual one failed last, in seconds
+// since 1970; the latest comes first.
 //
-//	sallyport-carriers 1
-//	gate.example 192.0.2.0/24 https 1767366245
+//	sallyport-carriers 2
+//	gate.example 8d6a1c0f5b3e7a92 192.0.2.0/24 https 1767366245
 type CarrierFile struct{ Path string } // empty: there is no file
 
 const (
-	carriersHeader = "sallyport-carriers 1"
+	carriersHeader = "sallyport-carriers 2"
 	// maxCarrierLines is how many lines the file has at most, after the first.
 	maxCarrierLines = 32
-	maxCarrierLine  = maxHost + 80
-	// carrierTime is how long a device uses a carrier because it has worked: networks
-	// change, and others have the same addresses.
-	carrierTime = 7 * 24 * time.Hour
+	maxCarrierFile  = (maxCarrierLines + 1) * (maxHost + 96)
+	// carrierTime is how long a device begins with another carrier than the usual one,
+	// after that has failed. Success does not prolong it: filters go, and other networks
+	// have the same addresses.
+	carrierTime = 24 * time.Hour
+	// memoryTime is how long the client waits for other processes that use the file.
+	memoryTime = 200 * time.Millisecond
 )
+
+// carrierPlace is what a line of the file is for. Two profiles of one server that have
+// other ways do not share a line.
+type carrierPlace struct{ server, ways, network string }
 
 // carrierLine is a line of the file.
 type carrierLine struct {
-	server, network string
-	by              Carrier
-	at              int64
+	carrierPlace
+	by Carrier
+	at int64
+}
+
+// waysOf returns a digest of the ways that a profile has. Sequences: the usual way is the
+// sequence protocol.
+func waysOf(c Challenge, sequences bool) string {
+	id := ""
+	if c.Operation != nil {
+		id = c.Operation.ID()
+	}
+	text := fmt.Sprintf("%t %q %+v %+v %d %q %q %q", sequences, id, c.Request, c.Response, c.AnswerPort, c.HTTPS, c.DNS, c.DNSServers)
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
 }
 
 // networkOf returns the network from which this computer sends to a server: the prefix of
@@ -62,96 +81,99 @@ func networkOf(server string, addresses []netip.Addr) string {
 var anywhere = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
 
 // remembered returns the carrier that has worked; CarrierAuto: none.
-func (f CarrierFile) remembered(server, network string, now time.Time) Carrier {
-	if network == "" {
+func (f CarrierFile) remembered(p carrierPlace, now time.Time) Carrier {
+	if p.network == "" {
 		return CarrierAuto
 	}
 	for _, l := range f.read() {
-		age := now.Unix() - l.at
-		if l.server == server && l.network == network && age >= 0 && age < int64(carrierTime/time.Second) {
+		age := now.Unix() - l.at // below 0 after a clock that was ahead
+		if l.carrierPlace == p && age >= 0 && age < int64(carrierTime/time.Second) {
 			return l.by
 		}
 	}
 	return CarrierAuto
 }
 
-// remember records that a carrier has worked; the usual one needs no line. An error is
-// none of the caller's: the client then tries the usual one first.
-func (f CarrierFile) remember(server, network string, by, usual Carrier, now time.Time) {
-	if f.Path == "" || network == "" || !ValidHost(server) {
+// remember records that the usual carrier has failed, and another one has worked.
+func (f CarrierFile) remember(p carrierPlace, by Carrier, now time.Time) {
+	f.change(p, &carrierLine{p, by, now.Unix()})
+}
+
+// forget records that the usual carrier works.
+func (f CarrierFile) forget(p carrierPlace) {
+	if slices.ContainsFunc(f.read(), func(l carrierLine) bool { return l.carrierPlace == p }) {
+		f.change(p, nil)
+	}
+}
+
+// change replaces the line for a place; nil: it removes the line. If it cannot, the client
+// goes on without: the next exchange only takes longer.
+func (f CarrierFile) change(p carrierPlace, line *carrierLine) {
+	if f.Path == "" || p.network == "" || !ValidHost(p.server) {
 		return
 	}
-	before := f.read()
-	after := make([]carrierLine, 0, len(before)+1)
-	if by != usual {
-		after = append(after, carrierLine{server, network, by, now.Unix()})
-	}
-	known := false
-	for _, l := range before {
-		if l.server == server && l.network == network {
-			// A line of the last day is fresh enough.
-			known = known || l.by == by && now.Unix()-l.at < int64(24*time.Hour/time.Second) && now.Unix() >= l.at
-			continue
+	changeMemory(f.Path, maxCarrierFile, func(text string) []byte {
+		var after []carrierLine
+		if line != nil {
+			after = append(after, *line)
 		}
-		if len(after) < maxCarrierLines {
-			after = append(after, l)
+		for _, l := range parseCarriers(text) {
+			if l.carrierPlace != p && len(after) < maxCarrierLines {
+				after = append(after, l)
+			}
 		}
-	}
-	if known && by != usual || by == usual && len(after) == len(before) {
-		return
-	}
-	if durable.MkdirAll(filepath.Dir(f.Path), 0o700) == nil {
-		durable.WriteFile(f.Path, formatCarriers(after), 0o600)
-	}
+		return formatCarriers(after)
+	})
 }
 
 func (f CarrierFile) read() []carrierLine {
 	if f.Path == "" {
 		return nil
 	}
-	file, err := durable.Open(f.Path)
-	if err != nil {
-		return nil
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, (maxCarrierLines+1)*maxCarrierLine))
-	if err != nil {
-		return nil
-	}
-	return parseCarriers(string(text))
+	text, _ := readMemory(f.Path, maxCarrierFile)
+	return parseCarriers(text)
 }
 
-// parseCarriers returns the valid lines of the file, one for each server and network.
+// parseCarriers returns the valid lines of the file, one for each place.
 func parseCarriers(text string) (all []carrierLine) {
 	header, rest, _ := strings.Cut(text, "\n")
 	if header != carriersHeader {
 		return nil
 	}
-	seen := map[[2]string]bool{}
+	seen := map[carrierPlace]bool{}
 	for line := range strings.Lines(rest) {
-		line, ended := strings.CutSuffix(line, "\n")
-		fields := strings.Split(line, " ")
-		if !ended || len(fields) != 4 || !ValidHost(fields[0]) || seen[[2]string{fields[0], fields[1]}] {
+		l, ok := parseCarrierLine(line)
+		if !ok || seen[l.carrierPlace] {
 			continue
 		}
-		network, err := netip.ParsePrefix(fields[1])
-		at, err2 := strconv.ParseInt(fields[3], 10, 64)
-		by := Carrier(fields[2])
-		if err != nil || err2 != nil || network != network.Masked() || network.String() != fields[1] || !by.Valid() || by == CarrierAuto {
-			continue
-		}
-		seen[[2]string{fields[0], fields[1]}] = true
-		if all = append(all, carrierLine{fields[0], fields[1], by, at}); len(all) == maxCarrierLines {
+		seen[l.carrierPlace] = true
+		if all = append(all, l); len(all) == maxCarrierLines {
 			break
 		}
 	}
 	return all
 }
 
+func parseCarrierLine(line string) (l carrierLine, ok bool) {
+	line, ended := strings.CutSuffix(line, "\n")
+	fields := strings.Split(line, " ")
+	if !ended || len(fields) != 5 {
+		return l, false
+	}
+	l = carrierLine{carrierPlace{fields[0], fields[1], fields[2]}, Carrier(fields[3]), 0}
+	network, err := netip.ParsePrefix(l.network)
+	ways, err2 := hex.DecodeString(l.ways)
+	if err != nil || err2 != nil || len(ways) != 8 || network != network.Masked() || network.String() != l.network {
+		return l, false
+	}
+	l.at, err = strconv.ParseInt(fields[4], 10, 64)
+	return l, err == nil && ValidHost(l.server) && l.by.Valid() && l.by != CarrierAuto
+}
+
 func formatCarriers(all []carrierLine) []byte {
 	text := carriersHeader + "\n"
 	for _, l := range all {
-		text += fmt.Sprintf("%s %s %s %d\n", l.server, l.network, l.by, l.at)
+		text += fmt.Sprintf("%s %s %s %s %d\n", l.server, l.ways, l.network, l.by, l.at)
 	}
 	return []byte(text)
 }

@@ -21,13 +21,12 @@ type byWay struct {
 
 // choice tries several ways, one after the other.
 type choice struct {
-	ways    []byWay // at least one, the usual one first
-	server  string
-	file    CarrierFile
-	network string // this computer's; empty: unknown
-	now     time.Time
-	report  func(Event)
-	tunnel  bool // HTTPS also carries the connection to the service
+	ways   []byWay // at least one, the usual one first
+	file   CarrierFile
+	place  carrierPlace
+	now    func() time.Time
+	report func(Event)
+	tunnel bool // HTTPS also carries the connection to the service
 }
 
 // Changing: a way has failed, and the client goes on with another one; or, at the
@@ -43,7 +42,7 @@ func (Changing) isEvent() {}
 // run returns the result of the first way that works.
 func (c *choice) run(ctx context.Context) (Result, error) {
 	usual := c.ways[0].by
-	first := c.file.remembered(c.server, c.network, c.now)
+	first := c.file.remembered(c.place, c.now())
 	if i := slices.IndexFunc(c.ways, func(w byWay) bool { return w.by == first }); i > 0 {
 		w := c.ways[i]
 		c.ways = slices.Insert(slices.Delete(c.ways, i, i+1), 0, w)
@@ -57,14 +56,26 @@ func (c *choice) run(ctx context.Context) (Result, error) {
 		}
 		result, err := w.run(ctx)
 		if err == nil {
-			if result.Watched || result.Carrier != "" {
-				c.file.remember(c.server, c.network, w.by, usual, c.now)
+			confirmed := result.Watched || result.Carrier != ""
+			switch {
+			case confirmed && w.by == usual:
+				c.file.forget(c.place)
+			case confirmed && slices.ContainsFunc(c.ways[:i], func(w byWay) bool { return w.by == usual }):
+				c.file.remember(c.place, w.by, c.now())
+			case !confirmed:
+				for _, other := range c.ways[i+1:] {
+					result.Untried = append(result.Untried, other.by)
+				}
 			}
 			return result, nil
 		}
 		var offline *OfflineError
 		switch known := errors.As(err, &offline); {
 		case ctx.Err() != nil || !known && ReasonOf(err) == "":
+			var signing *SigningError
+			if i > 0 && errors.As(err, &signing) {
+				signing.unsent = false // the ways before have sent
+			}
 			return result, err
 		case known:
 			unresolved = nil
@@ -72,7 +83,7 @@ func (c *choice) run(ctx context.Context) (Result, error) {
 			if i == 0 {
 				unresolved = err
 			}
-			offline = &OfflineError{Server: c.server, Reason: ReasonOf(err), Certain: []string{err.Error()}, err: err}
+			offline = &OfflineError{Server: c.place.server, Reason: ReasonOf(err), Certain: []string{err.Error()}, err: err}
 		}
 		failed = append(failed, offline)
 		if offline.final() && !(c.tunnel && w.by != CarrierHTTPS) {
@@ -82,31 +93,32 @@ func (c *choice) run(ctx context.Context) (Result, error) {
 	if unresolved != nil {
 		return Result{}, unresolved
 	}
-	return Result{}, c.offline(failed)
+	return Result{}, mergeOffline(failed, func(i int) string { return "by " + wayName(c.ways[i].by) })
 }
 
-// final reports whether another way to the same end would fail alike: the server has
-// answered, or is known to refuse.
+// final reports whether another way to the same end would fail alike: the server has let
+// this computer in, or another host or program has its place. A reset, or a service that
+// does not open, may be due to packets that were lost.
 func (e *OfflineError) final() bool {
 	switch e.Reason {
-	case ReasonExpired, ReasonResponseFailed, ReasonNotListening, ReasonUpstream, ReasonTooMany, ReasonUnproved, ReasonImpostor, ReasonReset, ReasonOtherService:
+	case ReasonExpired, ReasonNotListening, ReasonUpstream, ReasonImpostor:
 		return true
 	}
-	return false
+	return e.letIn
 }
 
 // silent reports whether nothing has answered.
 func (e *OfflineError) silent() bool {
 	switch e.Reason {
 	case ReasonNoAnswer, ReasonNoChallenge, ReasonUnreachable, ReasonCannotSend, ReasonNoResolver, ReasonNoAddress:
-		return true
+		return e.found == ""
 	}
 	return false
 }
 
-// offline returns the error of all ways: that of the first one to which something has
-// answered, with what the others have shown.
-func (c *choice) offline(failed []*OfflineError) error {
+// mergeOffline returns the error of all that was tried: the first one to which something
+// has answered, with what the others have shown. Name begins that of each.
+func mergeOffline(failed []*OfflineError, name func(int) string) error {
 	main := 0
 	for i, e := range failed {
 		if !e.silent() {
@@ -120,7 +132,7 @@ func (c *choice) offline(failed []*OfflineError) error {
 			continue
 		}
 		for _, seen := range other.Certain {
-			e.Certain = append(slices.Clone(e.Certain), fmt.Sprintf("by %s: %s", wayName(c.ways[i].by), seen))
+			e.Certain = append(slices.Clone(e.Certain), fmt.Sprintf("%s: %s", name(i), seen))
 		}
 		for _, d := range []struct {
 			to   *[]string
@@ -155,15 +167,17 @@ func chooseExchange(ctx context.Context, cfg ExchangeConfig) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return cfg.choose(all).run(ctx)
+	return cfg.choose(all, false).run(ctx)
 }
 
-// choose returns the choice among carriers.
-func (cfg ExchangeConfig) choose(all []Carrier) *choice {
-	c := &choice{server: cfg.Server, file: cfg.Remembered, now: cfg.Now(), report: cfg.Report}
+// choose returns the choice among carriers. Sequences: the first one is that of the sequence
+// protocol.
+func (cfg ExchangeConfig) choose(all []Carrier, sequences bool) *choice {
+	c := &choice{file: cfg.Remembered, now: cfg.Now, report: cfg.Report}
+	c.place = carrierPlace{server: cfg.Server, ways: waysOf(cfg.Challenge, sequences)}
 	if len(all) > 1 {
 		cfg.Attempts = cmp.Or(cfg.Attempts, carriedAttempts)
-		c.network = networkOf(cfg.Server, cfg.Addresses)
+		c.place.network = networkOf(cfg.Server, cfg.Addresses)
 	}
 	for _, by := range all {
 		c.tunnel = c.tunnel || cfg.tunnels(by)
@@ -195,7 +209,7 @@ func chooseKnock(ctx context.Context, cfg Config) (Result, error) {
 	if cfg.Attempts == 0 && len(all) > 0 {
 		cfg.Attempts, cfg.NoWait = carriedAttempts, true
 	}
-	c := e.choose(append([]Carrier{CarrierPackets}, all...))
+	c := e.choose(append([]Carrier{CarrierPackets}, all...), true)
 	c.ways[0].run = func(ctx context.Context) (Result, error) { return Knock(ctx, cfg) }
 	return c.run(ctx)
 }

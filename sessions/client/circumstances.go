@@ -127,10 +127,17 @@ func (f *findings) diagnoseUnchanged(d *diagnosis, s symptom, c circumstances) {
 	case !observed:
 		d.conclude("the profile differs from the server: compare identifier, secret, port_secret and ports")
 	}
+	d.adviseTrace(c.client)
 	if c.unopened >= DefaultAttempts {
 		d.advise("if the server has a shield, and the nonces of this device were lost or come from an old backup: "+
 			"ask the administrator to run: sallyportd client resync %s", c.client)
 	}
+}
+
+// adviseTrace names what the server knows better: it has no answer for this client, but an
+// administrator can ask it. The argument is the client, or the operation.
+func (d *diagnosis) adviseTrace(who string) {
+	d.advise("ask the administrator for: sallyportd trace %s. It explains why the server refuses packets, while you try again", who)
 }
 
 // natAdvice is what helps against a NAT that sends from several addresses. The words are

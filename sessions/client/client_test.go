@@ -293,20 +293,28 @@ func TestKnockWithoutServer(t *testing.T) {
 	p.Service = l.Addr().String()
 	l.Close()
 	var bases []uint32
-	_, err = Knock(t.Context(), Config{
-		Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: time.Second, NoWait: true,
-		Now: func() time.Time { return now },
-		Report: func(e Event) {
-			switch e := e.(type) {
-			case Sent:
-				bases = append(bases, e.Base)
-			case Unanswered:
-				if !syserror.Refused.In(e.Err) || e.Service.String() != p.Service {
-					t.Errorf("unanswered %+v", e)
+	// One attempt shows that no knock arrives, if the kernel delivers the ICMP errors at
+	// once: on a busy machine it may do that later.
+	for range 10 {
+		bases = nil
+		_, err = Knock(t.Context(), Config{
+			Profile: p, Nonces: NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}, Timeout: 10 * time.Second, NoWait: true,
+			Now: func() time.Time { return now },
+			Report: func(e Event) {
+				switch e := e.(type) {
+				case Sent:
+					bases = append(bases, e.Base)
+				case Unanswered:
+					if !syserror.Refused.In(e.Err) || e.Service.String() != p.Service {
+						t.Errorf("unanswered %+v", e)
+					}
 				}
-			}
-		},
-	})
+			},
+		})
+		if !canReceiveICMP || len(bases) == 1 {
+			break
+		}
+	}
 	var offline *OfflineError
 	if !errors.As(err, &offline) || !syserror.Refused.In(err) {
 		t.Fatalf("got %v", err)
@@ -315,7 +323,7 @@ func TestKnockWithoutServer(t *testing.T) {
 		t.Errorf("got %v, up %v", err, offline.Up)
 	}
 	want := []uint32{0, 1 << 12, 1 << 16, uint32(jumpTarget(now) + nonceSkip)}
-	if canReceiveICMP { // one attempt shows that no knock arrives
+	if canReceiveICMP {
 		want = want[:1]
 	}
 	if !slices.Equal(bases, want) {

@@ -72,6 +72,7 @@ func (c *Config) validate() error {
 
 // Result is the result of Knock or Exchange.
 type Result struct {
+	Gateway  string         // its name, if the profile names several: a caller of Gateways.Try sets it
 	Address  netip.Addr     // of the server, to which the packets went
 	Service  netip.AddrPort // of the profile, at this address; invalid: the profile names none
 	UDP      bool           // the service is a UDP service
@@ -96,8 +97,26 @@ type Result struct {
 	// Tunnel is the connection to the service, in place of Conn, if it goes through the
 	// web server; the caller closes it.
 	Tunnel Stream
+	// ByTunnel: with Probe, connections to the service go through the web server.
+	ByTunnel bool
+	// Untried are the carriers that were not tried, since nothing can confirm the packets:
+	// where the network drops these, one of them may open the service.
+	Untried []Carrier
 	// NoncesBehind: the service opened after the nonces were moved ahead (see Moved).
 	NoncesBehind bool
+}
+
+// abandon closes the connection of a result that the caller does not get.
+func (r Result) abandon() {
+	if r.Conn != nil {
+		r.Conn.Close()
+	}
+	if r.Tunnel != nil {
+		if s, ok := r.Tunnel.(interface{ SetLinger(int) error }); ok {
+			s.SetLinger(0) // it carried nothing, so nothing waits for the peer
+		}
+		r.Tunnel.Close()
+	}
 }
 
 // Event is a step of Knock (Resolved, Sent, Unanswered, Waiting) or of Exchange

@@ -28,7 +28,20 @@ const (
 var errUnproved = errors.New("the server did not accept the preamble of the connection")
 
 // errNoProver is the error of an exchange for a service with BindConnection.
-var errNoProver = fmt.Errorf("profile: bind = %q requires an identifier and a secret of the client, beside the operation", BindConnection)
+var errNoProver error = noProverError{}
+
+type noProverError struct{}
+
+func (noProverError) Error() string {
+	return fmt.Sprintf("profile: bind = %q requires an identifier and a secret of the client, beside the operation", BindConnection)
+}
+
+// Hint returns what to do.
+func (noProverError) Hint() string { return NoProverHint }
+
+// NoProverHint is what to do with a profile that has only the operation of a service with
+// BindConnection.
+const NoProverHint = "ask the server's administrator for a profile that has the keys of the client, too (sallyportd operation profile ID --with-client)"
 
 // errProved marks the end of a connection that has proved itself: it was no stranger's.
 var errProved = errors.New("the server had accepted its proof")
@@ -197,7 +210,7 @@ func (f *Proof) handshake(conn net.Conn, begun time.Time, choose func() bool) er
 	case err != nil:
 		return err
 	case time.Since(begun) >= serverTime && signing >= serverTime/2:
-		return &SigningError{&slowError{signing}}
+		return &SigningError{err: &slowError{signing}}
 	case !choose():
 		return errNotChosen
 	}

@@ -20,6 +20,7 @@ type findings struct {
 	at          netip.AddrPort      // the service of the most informative attempt
 	service     error               // of the last attempt to connect to the service
 	server      netip.Addr          // to which the knocks of that attempt went
+	split       map[string]int      // ICMP errors by gateway, if sequences are split
 	// The local addresses of that attempt: of its knocks, and of its connections.
 	sentFrom, connectedFrom netip.Addr
 }
@@ -69,6 +70,14 @@ func (f *findings) noteICMP(tr *trial) {
 func (f *findings) addICMP(tr *trial) {
 	f.noteICMP(tr)
 	e := tr.icmp
+	for port := range e {
+		if name := tr.gateways[port]; name != "" {
+			if f.split == nil {
+				f.split = map[string]int{}
+			}
+			f.split[name]++
+		}
+	}
 	f.knocks += len(tr.sender.ports)
 	f.refused += e.count(portUnreachable)
 	f.unreachable += e.count(hostUnreachable)
@@ -108,6 +117,9 @@ func (f *findings) diagnose(c circumstances) (d diagnosis) {
 		}
 		if f.unreachable == 0 {
 			c.clock.explain(&d)
+		}
+		if f.refused > 0 {
+			d.adviseTrace(c.client)
 		}
 		return d
 	}

@@ -177,11 +177,17 @@ func TestDiagnosis(t *testing.T) {
 		if row.c.clock == (clockFacts{}) {
 			row.c.clock = synchronised
 		}
+		row.c.client = "com1"
 		d := row.findings.diagnose(row.c)
 		text := strings.Join(d.hints(), "\n")
 		if d.reason != row.reason || !strings.Contains(strings.Join(d.certain, "\n"), row.certain) ||
 			len(d.likely) == 0 || !strings.Contains(d.likely[0], row.likely) || strings.Contains(text, row.not) {
 			t.Errorf("%s: %s\n%s", name, d.reason, text)
+		}
+		// Where the client cannot know why, the server can.
+		explains := d.reason == ReasonNoAnswer || d.reason == ReasonRefused || d.reason == ReasonCarrierNAT || d.reason == ReasonClock || row.findings.refused > 0
+		if got := strings.Contains(text, "ask the administrator for: sallyportd trace com1."); got != explains {
+			t.Errorf("%s, %s: the trace is named: %v\n%s", name, d.reason, got, text)
 		}
 	}
 }

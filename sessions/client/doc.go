@@ -74,6 +74,11 @@
 // again on another connection. With Keep, the first server that has proved itself gets
 // the proof, and the other connections end without one.
 //
+// A profile may name several gateways (gateway.go). AtGateways makes the profile of each,
+// with its key, and Gateways.Try lets one after the other knock: first one attempt each.
+// With Split, each sequence goes to all of them, and only the services are tried one after
+// the other (split.go).
+//
 // A Signer may be slow. The race signs in a goroutine, one sequence at a time, and takes
 // answers meanwhile.
 //
@@ -100,10 +105,12 @@
 //   - The next attempts move ahead: by 4,096 above the last nonce that has opened
 //     something, then by 65,536, and so on, to less than 2^19. Attempts that fail for
 //     another reason, for however long, stay below wire.MaxAhead.
-//   - The third attempt, and then each third one, ends with a sequence that goes by the
-//     clock: about 2^31 plus the seconds since 2020. Devices with one profile pass each
-//     other there, whatever their nonces were. A shield refuses this sequence, unless the
-//     server has seen such nonces; it costs the client nothing.
+//   - The third attempt, and then each third one and the one after it, ends with a sequence
+//     that goes by the clock: about 2^31 plus the seconds since 2020. Devices with one
+//     profile pass each other there, whatever their nonces were. A shield refuses this
+//     sequence, unless the server has seen such nonces; it costs the client nothing. The
+//     server may have received the first one and not been able to record it: then only
+//     nonces above it open the service, and the next call finds them with its first attempt.
 //
 // When a sequence by the clock opens the service, the client continues there; as long as
 // nothing has confirmed that, it also tries the nonces before, since an earlier sequence,

@@ -20,6 +20,9 @@ import (
 type ExchangeConfig struct {
 	Server    string
 	Addresses []netip.Addr // as in Profile
+	// Gateways are those over which the packets of an exchange are spread; empty: all go to
+	// Server. The service is that of the gateway that sends the challenge.
+	Gateways  []Gateway
 	Challenge Challenge
 	Service   string        // to watch, in place of the challenge's; empty: the challenge's
 	Attempts  int           // by each carrier; 0: DefaultAttempts, and fewer if there are several
@@ -45,9 +48,13 @@ type ExchangeConfig struct {
 	Proxy func(*url.URL) (*url.URL, error)
 	// Resolver is as in carriers.DNSConfig.
 	Resolver *net.Resolver
-	// Tunnel connects to the service, if Carrier is CarrierHTTPS, the profile has a tunnel,
-	// and Keep is set; nil: the client connects to the service itself.
+	// Tunnel connects to the service after an exchange by HTTPS, if the profile has a
+	// tunnel, and Keep is set; nil: the client connects to the service itself.
 	Tunnel Tunnel
+	// Probe is for a caller that makes connections later, each by an Exchange with Keep: if
+	// they go by Tunnel, an exchange without Keep ends with the challenge, and opens nothing
+	// (Result.ByTunnel).
+	Probe  bool
 	Random io.Reader
 	// Now is the time of day, of which Challenge.Hop draws the ports; nil: time.Now.
 	Now    func() time.Time
@@ -97,6 +104,9 @@ func (cfg *ExchangeConfig) prepare() error {
 	if err := cfg.Challenge.Check(); err != nil {
 		return fmt.Errorf("profile: challenge: %w", err)
 	}
+	if err := cfg.checkSpread(); err != nil {
+		return fmt.Errorf("profile: %w", err)
+	}
 	if cfg.Report == nil {
 		cfg.Report = func(Event) {}
 	}
@@ -145,9 +155,7 @@ func exchangeBy(ctx context.Context, cfg ExchangeConfig, by Carrier) (Result, er
 		}
 		switch {
 		case ctx.Err() != nil:
-			if result.Conn != nil {
-				result.Conn.Close()
-			}
+			result.abandon()
 			return Result{}, ctx.Err()
 		case !errors.Is(err, errUnanswered):
 			return result, err

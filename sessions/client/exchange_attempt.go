@@ -15,8 +15,9 @@ import (
 
 // request is one request to one address, with its result.
 type request struct {
-	target
-	index      int // of the target
+	target            // of the challenge, once that has come
+	asked      target // of the request
+	index      int    // of the target
 	transport  transport
 	initiator  *exchange.Initiator
 	responses  *challenge.Codec
@@ -41,11 +42,11 @@ func (x *exchanging) request(ctx context.Context, t target, n int) (*request, er
 	if err != nil {
 		return nil, err
 	}
-	s, err := x.openTransport(ctx, t.knock)
+	s, err := x.openTransport(ctx, t.knock, n)
 	if err != nil {
 		return nil, &sendError{err}
 	}
-	r := &request{target: t, transport: s, responses: responses}
+	r := &request{target: t, asked: t, transport: s, responses: responses}
 	if cfg.Challenge.Hop != 0 {
 		h := cfg.Challenge.HopKey.Hop(schedule.MinuteOf(cfg.Now()), cfg.Challenge.Hop)
 		if r.hop = &h; x.by == CarrierPackets {
@@ -72,7 +73,7 @@ func (x *exchanging) sendRequest(ctx context.Context, r *request, requests *chal
 		r.initiator.Hop(*r.hop)
 	}
 	before := Config{CheckBefore: cfg.CheckBefore, Keep: cfg.Keep}
-	if n == 1 && before.checksBefore() && x.watches(r.target) && !cfg.Challenge.Operation.RandomPort() {
+	if n == 1 && len(x.spread) == 0 && before.checksBefore() && x.watches(r.target) && !cfg.Challenge.Operation.RandomPort() {
 		r.early = beginEarly(r.service)
 	}
 	if err := r.transport.sendRequest(ctx, requests, r.initiator); err != nil {
@@ -94,9 +95,13 @@ func (x *exchanging) sendRequest(ctx context.Context, r *request, requests *chal
 func (x *exchanging) respond(ctx context.Context, r *request, n int) (Result, error) {
 	cfg, found, s := x.cfg, &x.found, r.transport
 	found.challenged++
-	found.count(r.knock, func(c *tally) { c.challenged++ })
+	x.settle(r)
+	found.count(r.asked.knock, func(c *tally) { c.challenged++ })
+	if cfg.tunnels(x.by) && !cfg.Keep {
+		return Result{Address: r.knock, Service: r.service, Attempts: n, Carrier: x.by, ByTunnel: true}, nil
+	}
 	took := r.challenged.Sub(r.sent)
-	if err := cfg.Challenge.sign(ctx, &r.answer); err != nil {
+	if err := cfg.Challenge.sign(ctx, &r.answer, x.by); err != nil {
 		return Result{}, err
 	}
 	if err := s.sendMessage(ctx, r.responses, r.answer.Response); ctx.Err() != nil {
@@ -122,7 +127,7 @@ func (x *exchanging) respond(ctx context.Context, r *request, n int) (Result, er
 	if cfg.tunnels(x.by) {
 		return x.tunnel(ctx, r, n)
 	}
-	result, watched := Result{Address: r.knock, Service: r.service, UDP: r.udp, Attempts: n, Carrier: x.by}, x.watches(r.target)
+	result, watched := Result{Address: r.knock, Service: r.service, UDP: r.udp, Attempts: n, Carrier: x.by, Gateway: x.gatewayAt(r)}, x.watches(r.target)
 	if r.answer.Port != 0 {
 		result.Service, result.SingleUse, result.UDP = netip.AddrPortFrom(r.knock, r.answer.Port), true, false
 		watched = true
@@ -134,8 +139,8 @@ func (x *exchanging) respond(ctx context.Context, r *request, n int) (Result, er
 			return Result{}, ctx.Err()
 		case <-time.After(took + openTime):
 			again()
-			found.count(r.knock, func(c *tally) { c.opened = c.challenged }) // the client does not know more
-			result.Lost = found.lost(r.knock)
+			found.count(r.asked.knock, func(c *tally) { c.opened = c.challenged }) // the client does not know more
+			result.Lost = found.lost(r.asked.knock)
 			return result, nil
 		}
 	}
@@ -146,8 +151,8 @@ func (x *exchanging) respond(ctx context.Context, r *request, n int) (Result, er
 		s.checkAnswered(r.initiator, r.answer, found)
 		return result, err
 	}
-	found.count(r.knock, func(c *tally) { c.opened++ })
-	result.Lost = found.lost(r.knock)
+	found.count(r.asked.knock, func(c *tally) { c.opened++ })
+	result.Lost = found.lost(r.asked.knock)
 	return result, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"sallyport/sessions/client/carriers"
@@ -17,7 +18,7 @@ import (
 
 // messenger carries the messages of an exchange.
 type messenger interface {
-	Request(context.Context, *carrier.Message) ([]byte, error)
+	Request(context.Context, *carrier.Message, carriers.Accept) error
 	Respond(context.Context, *carrier.Message) error
 	Close()
 }
@@ -34,6 +35,7 @@ type carriedConn struct {
 	request      []byte
 	ctx          context.Context
 	cancel       context.CancelFunc
+	handed       atomic.Bool // the messenger belongs to a Stream, which closes it
 }
 
 // newCarried makes the transport of an exchange with an address of the server. It sends
@@ -47,7 +49,7 @@ func (x *exchanging) newCarried(ctx context.Context, server netip.Addr) (*carrie
 	}
 	s.number = carrier.Exchange(binary.BigEndian.Uint64(number[:]))
 	var err error
-	if s.messenger, err = x.messenger(s.kind); err != nil {
+	if s.messenger, err = x.messenger(s.kind, server); err != nil {
 		return nil, err
 	}
 	s.self, s.server = x.addresses(s, server)
@@ -61,14 +63,14 @@ func (x *exchanging) kind(server netip.Addr) carrier.Kind {
 	switch {
 	case x.by == CarrierDNS, x.cfg.Challenge.Bind == BindConnection, x.cfg.tunnels(x.by):
 		return carrier.RequestConnection
-	case server.Is4():
+	case translated(server).Is4():
 		return carrier.Request4
 	}
 	return carrier.Request6
 }
 
-// messenger makes what carries the messages of a kind.
-func (x *exchanging) messenger(k carrier.Kind) (messenger, error) {
+// messenger makes the messenger of a kind of request for an address of the server.
+func (x *exchanging) messenger(k carrier.Kind, server netip.Addr) (messenger, error) {
 	cfg := x.cfg
 	if x.by == CarrierDNS {
 		return carriers.NewDNS(carriers.DNSConfig{Zone: cfg.Challenge.DNS, Servers: cfg.Challenge.DNSServers, Resolver: cfg.Resolver})
@@ -76,7 +78,9 @@ func (x *exchanging) messenger(k carrier.Kind) (messenger, error) {
 	h := carriers.HTTPConfig{URL: cfg.Challenge.HTTPS, Roots: cfg.Roots, Proxy: cfg.Proxy}
 	switch k {
 	case carrier.Request4:
-		h.Network = "tcp4"
+		if h.Network = "tcp4"; server.Is6() {
+			h.Network = "tcp6"
+		}
 	case carrier.Request6:
 		h.Network = "tcp6"
 	}
@@ -90,22 +94,23 @@ func (x *exchanging) messenger(k carrier.Kind) (messenger, error) {
 	return carriers.NewHTTP(h)
 }
 
-// addresses returns ID_A and PID_B. Behind a proxy the client does not know its address.
+// addresses returns ID_A and PID_B. Behind a proxy or a NAT64 the client does not know its
+// address.
 func (x *exchanging) addresses(s *carriedConn, server netip.Addr) (self, peer netip.Addr) {
 	if s.kind == carrier.RequestConnection {
 		return carrier.ClientOf(s.number), x.named()
 	}
 	self = netip.IPv6Unspecified()
-	if server.Is4() {
+	if peer = translated(server); peer.Is4() {
 		self = netip.IPv4Unspecified()
 	}
 	if h, ok := s.messenger.(*carriers.HTTP); ok && h.Proxied() {
-		return self, server
+		return self, peer
 	}
-	if _, a, err := sourceAddress(server); err == nil {
+	if _, a, err := sourceAddress(server); err == nil && peer == server {
 		s.seen, self = a, a.WithZone("")
 	}
-	return self, server
+	return self, peer
 }
 
 // named returns PID_B of an exchange for a connection.
@@ -142,16 +147,20 @@ func (s *carriedConn) awaitChallenge(
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.budget)
 	defer cancel()
-	text, err := s.messenger.Request(ctx, &m)
-	if err != nil {
-		errors.As(err, &found.fault)
-		return exchange.Answer{}, err
-	}
-	a, err := i.Answer(text)
-	if err != nil {
-		found.forged++
-	}
-	return a, err
+	var answer exchange.Answer
+	forged := 0
+	err = s.messenger.Request(ctx, &m, func(challenge []byte) bool {
+		a, err := i.Answer(challenge)
+		if err != nil {
+			forged++
+			return false
+		}
+		answer = a
+		return true
+	})
+	found.forged += forged
+	errors.As(err, &found.fault)
+	return answer, err
 }
 
 // sendMessage sends the response.
@@ -193,7 +202,7 @@ func (x *exchanging) tunnel(ctx context.Context, r *request, n int) (Result, err
 		x.found.tunnel = err
 		return Result{Service: r.service}, err
 	}
-	s.messenger = handedOver{way}
+	s.handed.Store(true)
 	x.found.count(r.knock, func(c *tally) { c.opened++ })
 	return Result{
 		Address: r.knock, Service: r.service, Attempts: n, Watched: true, Carrier: x.by, Tunnel: c,
@@ -224,17 +233,14 @@ func (x *exchanging) dialTunnel(ctx context.Context, way *carriers.HTTP, s *carr
 	return c, nil
 }
 
-// handedOver is a messenger that belongs to a Stream.
-type handedOver struct{ *carriers.HTTP }
-
-func (handedOver) Close() {}
-
 // checkAnswered does nothing: a carrier gives one challenge for a request.
 func (s *carriedConn) checkAnswered(*exchange.Initiator, exchange.Answer, *exchangeFindings) {}
 
 // Close ends the exchange.
 func (s *carriedConn) Close() error {
 	s.cancel()
-	s.messenger.Close()
+	if !s.handed.Load() {
+		s.messenger.Close()
+	}
 	return nil
 }

@@ -17,13 +17,13 @@ func (e *exchangeFindings) diagnoseFault(d *diagnosis, cfg ExchangeConfig) {
 	}
 	d.see("%s", seen)
 	switch f.Cause {
-	case carriers.NoResolver:
+	case carriers.NoResolver, carriers.ResolverFails:
 		d.reason = ReasonNoResolver
 		d.conclude("this network does not resolve names, or the servers of the zone %s do not run", cfg.Challenge.DNS)
 		d.conclude("the zone %s is not delegated to the server", cfg.Challenge.DNS)
 	case carriers.NoRecord:
 		d.reason = ReasonNoChallenge
-		d.conclude("the server does not have operation %q; or the zone %s is not delegated to it; or it has sent too many challenges", id, cfg.Challenge.DNS)
+		d.conclude("the server does not have operation %q, or not with this algorithm, or no use of it is left; or the zone %s is not delegated to it; or it has sent too many challenges", id, cfg.Challenge.DNS)
 		d.conclude("the resolver of this network drops queries of this kind, or answers in the server's place")
 		cfg.explainClock(d)
 	case carriers.Rewritten:
@@ -41,6 +41,9 @@ func (e *exchangeFindings) diagnoseFault(d *diagnosis, cfg ExchangeConfig) {
 		d.reason = ReasonCaptivePortal
 		d.conclude("this network answers in the server's place, as networks do before a login; or the port of the URL is not one of HTTPS")
 		d.advise("log in to the network by a browser, and try again")
+	case carriers.TLSRefused:
+		d.reason = ReasonProxy
+		d.conclude("%s, or a filter of this network in its place, refuses this client: it requires another version of TLS, or a client certificate, or does not serve this name", f.By)
 	case carriers.Certificate:
 		e.diagnoseCertificate(d, f)
 	case carriers.ProxyLogin:
@@ -50,6 +53,10 @@ func (e *exchangeFindings) diagnoseFault(d *diagnosis, cfg ExchangeConfig) {
 	case carriers.ProxyRefuses:
 		d.reason = ReasonProxy
 		d.conclude("the proxy %s does not permit connections to %s", f.By, cfg.Challenge.HTTPS)
+	case carriers.ProxyTLS:
+		d.reason = ReasonProxy
+		d.conclude("the setting of the proxy begins with https://, and %s takes no TLS, or this computer does not trust its certificate", f.By)
+		d.advise("most proxies take http:// in HTTPS_PROXY, also for sites of https://")
 	case carriers.Portal, carriers.Redirected:
 		d.reason = ReasonCaptivePortal
 		d.conclude("this network requires a login; or the site is at another URL than %s", cfg.Challenge.HTTPS)
@@ -57,7 +64,7 @@ func (e *exchangeFindings) diagnoseFault(d *diagnosis, cfg ExchangeConfig) {
 	case carriers.Refused:
 		d.reason = ReasonProxy
 		d.conclude("a proxy, or the site itself, refuses these requests")
-		d.conclude("the server does not have operation %q, or does not run behind this site", id)
+		d.conclude("the server does not have operation %q, or not with this algorithm, or no use of it is left; or it does not run behind this site", id)
 	case carriers.Busy:
 		d.reason = ReasonBusy
 		d.conclude("the site, or a proxy in front of it, limits requests: try again later")
@@ -73,7 +80,7 @@ func (e *exchangeFindings) diagnoseFault(d *diagnosis, cfg ExchangeConfig) {
 func (e *exchangeFindings) diagnoseOther(d *diagnosis, cfg ExchangeConfig) {
 	id := cfg.Challenge.Operation.ID()
 	d.reason = ReasonNoChallenge
-	d.conclude("the server does not have operation %q, or does not run behind %s; or it has sent too many challenges", id, cfg.Challenge.HTTPS)
+	d.conclude("the server does not have operation %q, or not with this algorithm, or no use of it is left; or it does not run behind %s; or it has sent too many challenges", id, cfg.Challenge.HTTPS)
 	d.conclude("this network, or a cache in front of the site, answers in the server's place")
 	cfg.explainClock(d)
 }
@@ -115,6 +122,11 @@ func (e *exchangeFindings) diagnoseCarried(d *diagnosis, cfg ExchangeConfig) {
 	if e.at.IsValid() {
 		d.conclude("this network does not let connections to port %d out: %s", e.at.Port(), blocked)
 	}
-	d.conclude("the response was lost, or the secret differs from the server's")
+	if cfg.Challenge.Operation.Signed() {
+		d.conclude("the response was lost")
+		d.conclude(keyRemoved)
+	} else {
+		d.conclude("the response was lost, or the secret differs from the server's")
+	}
 	d.conclude("the program behind the service does not run")
 }

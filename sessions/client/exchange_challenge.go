@@ -110,7 +110,7 @@ func (c Challenge) keyed(ctx context.Context) (*exchange.Operation, error) {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, &SigningError{err}
+		return nil, &SigningError{err: err, unsent: true}
 	}
 	return c.Operation.WithSecret(secret)
 }

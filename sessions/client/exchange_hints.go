@@ -32,12 +32,24 @@ func (x *exchanging) offline(attempts int) error {
 	e, cfg := &x.found, x.cfg
 	return offlineError(OfflineError{
 		Server: cfg.Server, Service: e.at, Attempts: attempts, Up: e.challenged > 0, err: e.service,
+		found: e.found(), letIn: e.symptom().showsGrant(x.granted),
 	}, e.diagnose(cfg, x.by, x.granted))
 }
 
 // symptom is what the client saw of the service.
 func (e *exchangeFindings) symptom() symptom {
 	return symptom{at: e.at, err: e.service, before: e.before, sentFrom: e.sentFrom, connectedFrom: e.connectedFrom}
+}
+
+// found returns the answer in place of a challenge; empty: there was none.
+func (e *exchangeFindings) found() string {
+	switch {
+	case e.forged > 0:
+		return "the challenges are not authentic"
+	case e.fault != nil && !e.fault.Cause.Silent():
+		return e.fault.Error()
+	}
+	return ""
 }
 
 // letIn is as for findings.
@@ -52,6 +64,9 @@ func (e *exchangeFindings) diagnose(cfg ExchangeConfig, by Carrier, granted bool
 		e.diagnoseFault(&d, cfg)
 	default:
 		e.diagnoseUnchallenged(&d, cfg)
+	}
+	if d.reason == ReasonNoChallenge || d.reason == ReasonResponseFailed {
+		d.adviseTrace(cfg.Challenge.Operation.ID())
 	}
 	if e.contradicted {
 		d.see("different challenges came for one request")
@@ -74,14 +89,22 @@ func (e *exchangeFindings) diagnoseUnchallenged(d *diagnosis, cfg ExchangeConfig
 	if e.forged > 0 {
 		d.reason = ReasonChallengeForged
 		d.see("%d challenges were not authentic", e.forged)
+		if e.fault != nil && e.fault.Cause != carriers.Forged {
+			d.see("%s", e.fault)
+		}
+		if cfg.Challenge.Operation.Signed() {
+			d.conclude("the host key in the profile is not that of the server: ask for a new profile; or an attacker sent them")
+			return
+		}
 		d.conclude("the secret or the algorithm of operation %q differs from the server's, or an attacker sent them", id)
 		return
 	}
 	d.reason = ReasonNoChallenge
 	d.see("the client received no challenge")
-	d.conclude("the server does not have operation %q, does not allow it from this address, uses other encodings or ports, or does not run", id)
+	d.conclude("the server does not have operation %q, or no use of it is left; or it does not allow it from this address, uses another algorithm, other encodings or ports, or does not run", id)
 	d.conclude("a firewall blocks %s", cfg.Challenge.blocked())
 	d.conclude("packets of every attempt were lost on the way")
+	cfg.explainSpread(d)
 	cfg.explainClock(d)
 }
 
@@ -125,6 +148,9 @@ func (e *exchangeFindings) diagnoseResponses(d *diagnosis, cfg ExchangeConfig, b
 		d.conclude("operation %q does not open port %d", cfg.Challenge.Operation.ID(), e.at.Port())
 	}
 	d.conclude("packets of the responses were lost on the way")
+	if cfg.Challenge.Operation.Signed() {
+		d.conclude(keyRemoved)
+	}
 	// An authentic challenge shows that the secret is the server's, except with this
 	// algorithm, whose challenges have no code.
 	if cfg.Challenge.Operation.Algorithm() == exchange.Unilateral {
@@ -136,6 +162,9 @@ func (e *exchangeFindings) diagnoseResponses(d *diagnosis, cfg ExchangeConfig, b
 		d.conclude("%s", isnHint)
 	}
 }
+
+// keyRemoved is a conclusion for operations with public keys.
+const keyRemoved = "the server no longer knows this key: ask its administrator"
 
 // behindNAT reports whether this computer's address shows that there is a NAT.
 func (e *exchangeFindings) behindNAT() bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"time"
 
 	"sallyport/verify/challenge/exchange"
 )
@@ -33,7 +34,7 @@ func (c Challenge) prepareKey(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		return &SigningError{&keyError{err}}
+		return &SigningError{err: &keyError{err}, unsent: true}
 	}
 	return nil
 }
@@ -54,20 +55,48 @@ func (c Challenge) initiator(self, server netip.Addr, random io.Reader) (*exchan
 	return exchange.NewInitiator(c.Operation, self, server, nonce)
 }
 
-// sign sets the response of an answer that a key must sign.
-func (c Challenge) sign(ctx context.Context, a *exchange.Answer) error {
+// How long a server waits for a response. It may have begun before the client has the
+// challenge.
+const (
+	packetsSignTime = 10 * time.Second
+	carriedSignTime = 30 * time.Second
+)
+
+// sign sets the response of an answer that a key must sign. It waits no longer than a
+// server waits for a response by this carrier: a later one would be lost.
+func (c Challenge) sign(ctx context.Context, a *exchange.Answer, by Carrier) error {
 	if a.ToSign == nil {
 		return nil
 	}
-	response, err := c.Key.Sign(ctx, a.ToSign)
+	limit := packetsSignTime
+	if by != CarrierPackets {
+		limit = carriedSignTime
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	response, err := c.Key.Sign(limited, a.ToSign)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case limited.Err() != nil:
+		return &SigningError{err: &keyError{&lateError{limit}}}
 	case err != nil:
-		return &SigningError{&keyError{err}}
+		return &SigningError{err: &keyError{err}}
 	case len(response) != c.Operation.ResponseSize():
-		return &SigningError{&keyError{fmt.Errorf("expected a response of %d bytes, got %d bytes", c.Operation.ResponseSize(), len(response))}}
+		return &SigningError{err: &keyError{fmt.Errorf("expected a response of %d bytes, got %d bytes", c.Operation.ResponseSize(), len(response))}}
 	}
 	a.Response = response
 	return nil
+}
+
+// lateError is the error of a key that takes longer than the server waits.
+type lateError struct{ limit time.Duration }
+
+func (e *lateError) Error() string {
+	return fmt.Sprintf("expected the signature within %s, since the server waits no longer, got none", e.limit)
+}
+
+// Hint returns what to do.
+func (e *lateError) Hint() string {
+	return "touch the security key while it blinks, or confirm the signature, in this time; over HTTPS and DNS the server waits longer"
 }

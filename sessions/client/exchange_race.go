@@ -15,6 +15,7 @@ type exchanging struct {
 	by      Carrier // not CarrierAuto
 	targets []target
 	lookup  func(context.Context) <-chan []target // asks the resolver for more; nil: it has answered
+	spread  map[netip.Addr][]target               // the addresses of all gateways, by that of the first one
 	found   exchangeFindings
 	enough  bool // one attempt has shown all that can be known
 	own     bool // the client watches the service of the challenge
@@ -23,10 +24,13 @@ type exchanging struct {
 
 // newExchanging returns the state of a call, with the first addresses of the server.
 func newExchanging(ctx context.Context, cfg ExchangeConfig, by Carrier, service string) (*exchanging, error) {
+	x := &exchanging{cfg: cfg, by: by}
+	if len(cfg.Gateways) > 0 && by == CarrierPackets {
+		return x, x.resolveGateways(ctx, service)
+	}
 	p := Profile{Server: cfg.Server, Addresses: cfg.Addresses, Service: service}
 	none := func() []netip.Addr { return nil }
 	targets, err := resolve(ctx, p, cfg.Family, none)
-	x := &exchanging{cfg: cfg, by: by}
 	if err != nil && cfg.tunnels(by) && ctx.Err() == nil {
 		// Only the web server must be reached, perhaps through a proxy that resolves its name.
 		x.targets = []target{{knock: netip.IPv6Unspecified()}}
@@ -63,9 +67,9 @@ func (x *exchanging) attempt(ctx context.Context, n int) (Result, error) {
 		return result, err
 	}
 	x.cfg.Report(Unanswered{Attempt: n, Address: r.knock, Service: result.Service, Err: err})
-	if i := slices.Index(x.targets, r.target); len(x.targets) > 1 && i >= 0 {
+	if i := slices.Index(x.targets, r.asked); len(x.targets) > 1 && i >= 0 {
 		// Another address has its turn first in the next attempt.
-		x.targets = append(slices.Delete(x.targets, i, i+1), r.target)
+		x.targets = append(slices.Delete(x.targets, i, i+1), r.asked)
 	}
 	if isSendError(err) && len(x.targets) == 1 {
 		return Result{}, x.cannotSend(n, err)

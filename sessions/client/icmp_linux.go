@@ -50,7 +50,7 @@ func (s *sender) readICMPErrors() (any bool) {
 			}
 			// The address is that of the packet that the ICMP error quotes.
 			destination := addrPort(to)
-			if destination.Addr() != s.to.WithZone("") || !s.ports[destination.Port()] {
+			if at, sent := s.ports[destination.Port()]; !sent || destination.Addr() != at.WithZone("") {
 				continue
 			}
 			for _, m := range messages {

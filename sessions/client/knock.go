@@ -15,8 +15,8 @@ import (
 // Another program may hold one of this minute's ports: so the second attempt begins with
 // a sequence to the ports of the previous minute, which most servers still keep open, and
 // the last one waits for the next minute. The server may have accepted higher nonces from
-// another device: so attempts move them ahead, and the third without success ends with a
-// sequence whose nonces go by the clock. Knock makes no further attempts if it is certain
+// another device: so attempts move them ahead, and the third without success, and the one
+// after it, end with a sequence whose nonces go by the clock. Knock makes no further attempts if it is certain
 // that they would fail: ICMP errors for all knocks, or a service that lets this computer
 // in, but has no program behind it. Without a service that it can watch, Knock makes all attempts at once. It
 // returns an OfflineError if all attempts failed or the profile has expired, an ExhaustedError, DamagedError or
@@ -55,6 +55,7 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 			result, err := k.attempt(ctx, sequence{attempt: attempt, previous: true})
 			switch {
 			case ctx.Err() != nil:
+				result.abandon()
 				return Result{}, ctx.Err()
 			case !errors.Is(err, errUnanswered):
 				return result, err
@@ -72,6 +73,7 @@ func Knock(ctx context.Context, cfg Config) (Result, error) {
 		}
 		switch {
 		case ctx.Err() != nil:
+			result.abandon()
 			return Result{}, ctx.Err()
 		case !errors.Is(err, errUnanswered) && !errors.Is(err, errNoClock):
 			return result, err
@@ -91,6 +93,11 @@ func newKnocking(ctx context.Context, cfg Config, watched Profile) (*knocking, e
 		return nil, err
 	}
 	k := &knocking{cfg: cfg, targets: targets, lookup: lookupLater(watched, cfg.Family, remembered), recorded: cfg.Nonces.writtenAt()}
+	if s := cfg.Profile.split; s != nil && !cfg.closes {
+		if k.split, err = s.resolve(ctx, cfg.Family, cfg.Nonces); err != nil {
+			return nil, err
+		}
+	}
 	if k.cfg.Attempts == 0 && k.watches() {
 		k.cfg.Attempts = DefaultAttempts
 	}

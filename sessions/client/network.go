@@ -9,6 +9,20 @@ var (
 	ipv4Service = netip.MustParsePrefix("192.0.0.0/29")
 )
 
+// translator is the prefix of RFC 6052 for the addresses of IPv4 hosts in networks that have
+// IPv6 only.
+var translator = netip.MustParsePrefix("64:ff9b::/96")
+
+// translated returns the address of a server as it has it itself: in networks with a NAT64,
+// the resolver gives an IPv6 address of a server that has IPv4 only.
+func translated(server netip.Addr) netip.Addr {
+	if !translator.Contains(server) {
+		return server
+	}
+	b := server.As16()
+	return netip.AddrFrom4([4]byte(b[12:]))
+}
+
 // nat is what the address of this computer shows about a NAT on the way to the server.
 type nat uint8
 

@@ -184,10 +184,10 @@ func (f NonceFile) update(ctx context.Context, change func(*nonceRecord) error) 
 
 // read returns the record, or a new one if the file does not exist.
 func (f NonceFile) read() (r nonceRecord, err error) {
-	text, err := durable.ReadFile(f.Path)
+	text, err := readRegular(f.Path)
 	if errors.Is(err, fs.ErrNotExist) && f.Earlier != "" {
 		if err = durable.Rename(f.Earlier, f.Path); err == nil {
-			text, err = durable.ReadFile(f.Path)
+			text, err = readRegular(f.Path)
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {

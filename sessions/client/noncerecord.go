@@ -59,7 +59,7 @@ type attemptNonces struct {
 // arrived. Ok: there are so many.
 func (r *nonceRecord) reserve(now time.Time, n int) (a attemptNonces, ok bool) {
 	try := r.unopened % 3
-	a = attemptNonces{byClock: try == 2, unopened: r.unopened, hasOther: r.other > 0}
+	a = attemptNonces{byClock: try == 2 || try == 0 && r.unopened > 0, unopened: r.unopened, hasOther: r.other > 0}
 	from := &r.next
 	if a.other = try == 1 && r.other > 0; a.other {
 		from = &r.other
@@ -104,8 +104,10 @@ func (r *nonceRecord) take(from uint64, n int) (base uint32, ok bool) {
 // more: a device with the same profile may have used more than a nonce a second.
 //
 // The server may accept these nonces although it has those of the client, and the client
-// does not learn that. So other follows them if the client can still reach them. Not ok:
-// the client is further, or would forget other nonces.
+// does not learn that. So other follows them if the client can still reach them. All
+// sequences that the server may have accepted stay in the reach of each other: they stop
+// following the clock, for at most 12 days, before they leave it. Not ok: the client is
+// further, or would forget other nonces.
 func (r *nonceRecord) takeByClock(now time.Time, n int) (base uint32, ok bool) {
 	level := uint64(1)
 	if r.unopened > 3 {
@@ -118,7 +120,12 @@ func (r *nonceRecord) takeByClock(now time.Time, n int) (base uint32, ok bool) {
 	case !inReach:
 		return r.take(to, n)
 	case behind && to > r.opened+maxAlone:
-		return 0, false
+		if to = r.opened + maxAlone; to < r.next {
+			return 0, false
+		}
+	case !behind && to > r.used.after(r.next)+maxAlone:
+		// The server may have accepted the first of these sequences only.
+		to = max(r.other, r.next)
 	}
 	if base, ok = r.take(to, n); !ok {
 		return 0, false

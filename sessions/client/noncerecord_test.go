@@ -26,7 +26,8 @@ func (s *modelServer) receive(base uint32, arrives []bool) (all bool) {
 	for i, here := range arrives {
 		n := base + uint32(i)
 		highest, used := s.window.Highest()
-		refused := s.shield && used && highest > 0 && (uint64(n) > uint64(highest)+wire.MaxAhead || uint64(n)+replay.Size <= uint64(highest))
+		highest = max(highest, 1) // see window.raiseFloor
+		refused := s.shield && used && (uint64(n) > uint64(highest)+wire.MaxAhead || uint64(n)+replay.Size <= uint64(highest))
 		all = here && !refused && s.window.Accept(n) && all
 	}
 	return all
@@ -119,7 +120,7 @@ func TestFailuresStayInReach(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := &modelServer{shield: true}
 		d := &modelDevice{sent: map[uint32]bool{}, n: rapid.IntRange(1, 16).Draw(t, "knocks")}
-		first := rapid.OneOf(rapid.Uint64Range(0, upperHalf-1), rapid.Just(jumpTarget(noon)), rapid.Just(jumpTarget(noon)+2*nonceSkip)).Draw(t, "first")
+		first := rapid.OneOf(rapid.Uint64Range(0, upperHalf-1), rapid.Just(uint64(0)), rapid.Just(jumpTarget(noon)), rapid.Just(jumpTarget(noon)+2*nonceSkip)).Draw(t, "first")
 		d.nonceRecord = newRecord(first)
 		now := noon
 		if !d.knock(t, s, now, true) {
@@ -164,6 +165,62 @@ func TestFailuresStayInReach(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestClockStaysInReach: the server may have accepted the first of the sequences by the
+// clock only, so the later ones that the client would continue from stay in its reach. A
+// client whose other nonces are behind tries as far as it can without forgetting them.
+func TestClockStaysInReach(t *testing.T) {
+	const n, day = 3, 24 * time.Hour
+	at := jumpTarget(noon) + 2*nonceSkip
+	r := newRecord(at)
+	var first uint64
+	for _, days := range []time.Duration{1, 9, 12, 14, 20} {
+		base, ok := r.takeByClock(noon.Add(days*day), n)
+		if !ok || r.other != uint64(base)+n {
+			t.Fatalf("day %d: base %d, %t: %+v", days, base, ok, r)
+		}
+		if first == 0 {
+			first = r.other
+		}
+		if r.other > first+wire.MaxAhead-1000*n {
+			t.Fatalf("day %d: %d above the first sequence", days, r.other-first)
+		}
+	}
+	if base, ok := r.takeByClock(noon.Add(30*day), n); !ok || uint64(base) != jumpTarget(noon.Add(30*day))+2*nonceSkip {
+		t.Errorf("out of reach: base %d, %t: the sequence does not go by the clock", base, ok)
+	}
+
+	r = newRecord(at)
+	r.next, r.other = at+6<<16, 1000
+	if base, ok := r.takeByClock(noon.Add(11*day), n); !ok || uint64(base) != at+maxAlone || r.other != 1000 {
+		t.Errorf("beside nonces that are behind: base %d, %t: %+v", base, ok, r)
+	}
+}
+
+// TestUnrecorded: a server that has received all sequences of a call, and could not record
+// any, has used their nonces. The next call opens with its first attempt.
+func TestUnrecorded(t *testing.T) {
+	for _, calls := range []int{1, 2, 5} {
+		s, d := &modelServer{}, &modelDevice{sent: map[uint32]bool{}, nonceRecord: newRecord(1000), n: 3}
+		now := noon
+		receive := func() bool {
+			a := d.reserve(nil, now)
+			opened := s.receive(a.base, d.everything())
+			if a.byClock {
+				base, ok := d.takeByClock(now, d.n)
+				opened = ok && s.receive(d.send(nil, base), d.everything()) || opened
+			}
+			return opened
+		}
+		for range 3 * calls {
+			receive() // opens nothing
+			now = now.Add(time.Minute)
+		}
+		if !receive() {
+			t.Errorf("after %d calls: %+v", calls, d.nonceRecord)
+		}
+	}
 }
 
 // TestNoncesHeal: devices that use one profile in turn, that come from a backup, or
@@ -234,18 +291,18 @@ func TestNoncesOfFailures(t *testing.T) {
 	for i, want := range []struct {
 		base           uint32
 		moved, byClock bool
-	}{{1000, false, false}, {1000 + 1<<12, true, false}, {1000 + 1<<16, true, true}, {1000 + 1<<17, true, false}} {
+	}{{1000, false, false}, {1000 + 1<<12, true, false}, {1000 + 1<<16, true, true}, {1000 + 1<<17, true, true}} {
 		if a := attempt(noon); a.base != want.base || a.moved != want.moved || a.byClock != want.byClock {
 			t.Errorf("attempt %d: %+v, want %+v", i+1, a, want)
 		}
 		if !want.byClock {
 			continue
 		}
-		if base, ok := r.takeByClock(noon, 3); !ok || uint64(base) != jumpTarget(noon)+nonceSkip {
+		if base, ok := r.takeByClock(noon, 3); !ok || uint64(base) != jumpTarget(noon)+uint64(1+i/3)*nonceSkip {
 			t.Errorf("by the clock: %d, %v", base, ok)
 		}
 	}
-	if base, ok := r.takeByClock(noon, 3); !ok || uint64(base) != jumpTarget(noon)+2*nonceSkip {
+	if base, ok := r.takeByClock(noon, 3); !ok || uint64(base) != jumpTarget(noon)+2*nonceSkip+3 {
 		t.Errorf("by the clock, in the second round: %d, %v", base, ok)
 	}
 	for i := range 10_000 {

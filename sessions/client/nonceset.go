@@ -23,6 +23,17 @@ func (s nonceSet) free(from uint64, n int) uint64 {
 	return from
 }
 
+// after returns the end of the first span that begins above a nonce; if there is none, a
+// number above all nonces.
+func (s nonceSet) after(n uint64) uint64 {
+	for _, u := range s {
+		if u.from > n {
+			return u.end
+		}
+	}
+	return nonceCount
+}
+
 // add returns the set with the nonces from a first one to the one before end. If there
 // are too many spans, it joins two, so that the result is as short as possible: the
 // nonces between them count as used.

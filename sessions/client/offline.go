@@ -24,6 +24,8 @@ type OfflineError struct {
 	Advice   []string // what to do
 	Hints    []string // all of these
 	err      error
+	found    string    // the answer in place of a challenge; empty: there was none
+	letIn    bool      // the connections show that the server has let this computer in
 	rejected bool      // without a service to watch: there were ICMP errors for the knocks
 	expires  time.Time // of an expired profile
 }
@@ -55,6 +57,8 @@ func (e *OfflineError) Error() string {
 		return fmt.Sprintf("%s: the service %s did not open after %s", e.Server, e.Service, times)
 	case e.Up:
 		return fmt.Sprintf("%s: the service did not open after %s", e.Server, times)
+	case e.found != "":
+		return fmt.Sprintf("%s: no challenge after %s: %s", e.Server, times, e.found)
 	}
 	return fmt.Sprintf("%s seems offline: no answer after %s", e.Server, times)
 }
@@ -105,8 +109,12 @@ func cannotSend(server string, attempts int, err error, ports string) error {
 func (k *knocking) offline(attempts int) error {
 	f := &k.found
 	d := f.diagnose(k.circumstances(attempts))
+	if s := k.cfg.Profile.split; s != nil && !k.cfg.closes && !f.letIn() {
+		s.explain(&d, f.split)
+	}
 	return offlineError(OfflineError{
-		Server: k.cfg.Profile.Server, Service: f.at, Attempts: attempts, Up: f.up(), err: f.service, rejected: !f.at.IsValid(),
+		Server: k.cfg.Profile.Server, Service: f.at, Attempts: attempts, Up: f.up(), err: f.service,
+		letIn: f.symptom().showsGrant(k.granted), rejected: !f.at.IsValid(),
 	}, d)
 }
 

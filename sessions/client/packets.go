@@ -17,8 +17,10 @@ import (
 // exchangeConn is the socket of one exchange.
 type exchangeConn struct {
 	*net.UDPConn
-	self, server netip.Addr
-	requested    map[uint16]bool // the ports to which the client sent the request
+	self      netip.Addr
+	servers   []netip.Addr            // one, or those over which the packets are spread
+	twice     bool                    // each packet goes to two of these
+	requested map[netip.AddrPort]bool // where the client sent the request
 }
 
 // newExchangeConn opens a socket with the address that this computer uses for the
@@ -33,7 +35,7 @@ func newExchangeConn(server netip.Addr) (*exchangeConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a socket: %w", err)
 	}
-	return &exchangeConn{UDPConn: conn, self: self.Unmap(), server: server, requested: map[uint16]bool{}}, nil
+	return &exchangeConn{UDPConn: conn, self: self.Unmap(), servers: []netip.Addr{server}, requested: map[netip.AddrPort]bool{}}, nil
 }
 
 // sendRequest sends a request.
@@ -42,8 +44,10 @@ func (s *exchangeConn) sendRequest(ctx context.Context, c *challenge.Codec, i *e
 	if err != nil {
 		return err
 	}
-	for _, port := range ports {
-		s.requested[port] = true
+	for i, port := range ports {
+		for _, to := range spreadOver(i, len(ports), len(s.servers), s.twice) {
+			s.requested[netip.AddrPortFrom(s.servers[to].WithZone(""), port)] = true
+		}
 	}
 	last := func() {}
 	if !i.Authenticates() && c.Delay() > 0 {
@@ -76,8 +80,10 @@ func (s *exchangeConn) sendPackets(ctx context.Context, c *challenge.Codec, port
 		if i == len(ports)-1 {
 			last()
 		}
-		if err := s.sendPacket(netip.AddrPortFrom(s.server, port)); err != nil {
-			return fmt.Errorf("send to %s: %w", s.server, err)
+		for _, to := range spreadOver(i, len(ports), len(s.servers), s.twice) {
+			if err := s.sendPacket(netip.AddrPortFrom(s.servers[to], port)); err != nil {
+				return fmt.Errorf("send to %s: %w", s.servers[to], err)
+			}
 		}
 	}
 	return nil
@@ -130,10 +136,12 @@ func (s *exchangeConn) nextChallenge(c *exchange.Initiator, end time.Time, found
 			return exchange.Answer{}, err
 		case err != nil: // an ICMP error, or a datagram that is too long
 			continue
-		case from.Addr().Unmap().WithZone("") != s.server.WithZone("") || !s.requested[from.Port()]:
+		}
+		server := from.Addr().Unmap().WithZone("")
+		if !s.requested[netip.AddrPortFrom(server, from.Port())] {
 			continue
 		}
-		answer, err := c.Answer(b[:n])
+		answer, err := c.At(server).Answer(b[:n])
 		if err == nil {
 			return answer, nil
 		}

@@ -47,9 +47,19 @@ type Profile struct {
 	// FirstNonce is the first nonce on a device without a nonce file: the client may
 	// have used nonces on another device.
 	FirstNonce uint32
+	// Gateways are the servers of which one suffices; AtGateways returns a profile for
+	// each. With them, Server, Addresses and FirstNonce are empty. Empty: there is one
+	// server, and Secret signs for it.
+	Gateways []Gateway
+	// Split: the knocks of each sequence go to all Gateways, knock i to number i modulo
+	// their number (split.go). It requires at least two, all of which have to be reachable,
+	// and to permit it ([fleet] split).
+	Split bool
 	// Challenge is for the challenge–response protocol; nil: the profile does not
 	// have it. With it, the fields of the sequence protocol may be empty.
 	Challenge *Challenge
+
+	split *split // of a gateway's profile, with Split; nil: its knocks go to one server
 }
 
 // HasSequence reports whether the profile has the sequence protocol.
@@ -57,6 +67,8 @@ func (p Profile) HasSequence() bool { return p.PortSecret != "" }
 
 func (p Profile) validate() error {
 	switch {
+	case len(p.Gateways) > 0:
+		return errors.New("profile: expected that of one gateway, got that of several")
 	case p.Server == "":
 		return errors.New("profile: the server is missing")
 	case p.PortSecret == "" || len(p.Secret) == 0 && p.Signer == nil:

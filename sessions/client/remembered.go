@@ -1,7 +1,7 @@
 package client
 
 import (
-	"io"
+	"context"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -24,6 +24,7 @@ const (
 	maxRemembered = 16
 	// maxAddressLine is the longest line: a name, a blank, and an address with a zone.
 	maxAddressLine = maxHost + 64
+	maxAddressFile = (maxRemembered + 1) * maxAddressLine
 )
 
 // remembered is a line of the file.
@@ -36,31 +37,47 @@ type remembered struct {
 // of them is new, they take the place of all earlier ones of the server, of both families:
 // neither a server that moved, nor an attacker who controlled its name for a moment, must
 // leave an address there. Without a new one, it does not write.
-func (f NonceFile) rememberAddresses(server string, worked ...netip.Addr) error {
+func (f NonceFile) rememberAddresses(ctx context.Context, server string, worked ...netip.Addr) error {
 	if _, err := netip.ParseAddr(server); err == nil || f.Path == "" || !ValidHost(server) {
 		return nil // an address needs no resolver
 	}
-	before, fresh := f.readAddresses(), false
+	if !f.hasNew(server, worked) {
+		return nil
+	}
+	if err := durable.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
+		return err
+	}
+	lock, err := durable.TakeLock(ctx, f.Path+".lock", f.Path, lockRetry)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	text, writable := readMemory(f.Path+addressesSuffix, maxAddressFile)
+	if !writable {
+		return nil
+	}
 	var after []remembered
 	for _, a := range worked {
 		r := remembered{server, a.Unmap()}
 		if WhyNotServer(server, r.address) == "" && !slices.Contains(after, r) {
 			after = append(after, r)
-			fresh = fresh || !slices.Contains(before, r)
 		}
 	}
-	if !fresh {
-		return nil
-	}
-	for _, r := range before {
+	for _, r := range parseAddresses(text) {
 		if r.server != server && len(after) < maxRemembered {
 			after = append(after, r)
 		}
 	}
-	if err := durable.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
-		return err
-	}
 	return durable.WriteFile(f.Path+addressesSuffix, formatAddresses(after), 0o600)
+}
+
+// hasNew reports whether an address of a server is not remembered.
+func (f NonceFile) hasNew(server string, worked []netip.Addr) bool {
+	before := f.readAddresses()
+	return slices.ContainsFunc(worked, func(a netip.Addr) bool {
+		a = a.Unmap()
+		return WhyNotServer(server, a) == "" && !slices.Contains(before, remembered{server, a})
+	})
 }
 
 // rememberedAddresses returns the addresses at which services of the server have
@@ -78,16 +95,8 @@ func (f NonceFile) readAddresses() []remembered {
 	if f.Path == "" {
 		return nil
 	}
-	file, err := durable.Open(f.Path + addressesSuffix)
-	if err != nil {
-		return nil
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, (maxRemembered+1)*maxAddressLine))
-	if err != nil {
-		return nil
-	}
-	return parseAddresses(string(text))
+	text, _ := readMemory(f.Path+addressesSuffix, maxAddressFile)
+	return parseAddresses(text)
 }
 
 // parseAddresses returns the valid lines of the file, once each.

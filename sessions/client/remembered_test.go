@@ -40,7 +40,7 @@ func TestRememberAddresses(t *testing.T) {
 		{"203.0.113.5", parseAll("203.0.113.5"), "[]"},
 		{"", parseAll("203.0.113.5"), "[]"},
 	} {
-		if err := f.rememberAddresses(step.server, step.worked...); err != nil {
+		if err := f.rememberAddresses(t.Context(), step.server, step.worked...); err != nil {
 			t.Fatal(err)
 		}
 		if got := fmt.Sprint(f.rememberedAddresses(step.server)); got != step.want {
@@ -60,7 +60,7 @@ func TestRememberAddresses(t *testing.T) {
 // one that the client could not replace.
 func TestRememberAddressesWritesChanges(t *testing.T) {
 	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
-	if err := f.rememberAddresses("gate.example", parseAll("203.0.113.5", "2001:db8::5")...); err != nil {
+	if err := f.rememberAddresses(t.Context(), "gate.example", parseAll("203.0.113.5", "2001:db8::5")...); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.Stat(f.Path + ".addresses")
@@ -68,7 +68,7 @@ func TestRememberAddressesWritesChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, worked := range [][]netip.Addr{parseAll("203.0.113.5"), parseAll("2001:db8::5"), parseAll("203.0.113.5", "2001:db8::5")} {
-		if err := f.rememberAddresses("gate.example", worked...); err != nil {
+		if err := f.rememberAddresses(t.Context(), "gate.example", worked...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -76,7 +76,7 @@ func TestRememberAddressesWritesChanges(t *testing.T) {
 	if err != nil || !os.SameFile(before, after) {
 		t.Errorf("the file was replaced (%v)", err)
 	}
-	if err := f.rememberAddresses("gate.example", parseAll("203.0.113.6")...); err != nil {
+	if err := f.rememberAddresses(t.Context(), "gate.example", parseAll("203.0.113.6")...); err != nil {
 		t.Fatal(err)
 	}
 	if after, err = os.Stat(f.Path + ".addresses"); err != nil || os.SameFile(before, after) {
@@ -89,7 +89,8 @@ func TestRememberedIsBounded(t *testing.T) {
 	f := NonceFile{Path: filepath.Join(t.TempDir(), "nonce")}
 	for i := range 3 * maxRemembered {
 		server := fmt.Sprintf("%s%d.example", strings.Repeat("long.", 47), i)
-		if err := f.rememberAddresses(server, parseAll("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff")...); err != nil {
+		longest := parseAll("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff")
+		if err := f.rememberAddresses(t.Context(), server, longest...); err != nil {
 			t.Fatal(err)
 		}
 		if len(f.rememberedAddresses(server)) != 1 {
@@ -128,7 +129,7 @@ func TestRememberedDamaged(t *testing.T) {
 		if got := fmt.Sprint(f.rememberedAddresses("gate.example")); got != want {
 			t.Errorf("%.80q: %s", text, got)
 		}
-		if err := f.rememberAddresses("gate.example", parseAll("192.0.2.9")...); err != nil {
+		if err := f.rememberAddresses(t.Context(), "gate.example", parseAll("192.0.2.9")...); err != nil {
 			t.Fatal(err)
 		}
 		if got := fmt.Sprint(f.rememberedAddresses("gate.example")); got != "[192.0.2.9]" {
@@ -138,7 +139,7 @@ func TestRememberedDamaged(t *testing.T) {
 	if got := (NonceFile{}).rememberedAddresses("gate.example"); got != nil {
 		t.Errorf("without a file: %v", got)
 	}
-	if err := (NonceFile{}).rememberAddresses("gate.example", parseAll("192.0.2.9")...); err != nil {
+	if err := (NonceFile{}).rememberAddresses(t.Context(), "gate.example", parseAll("192.0.2.9")...); err != nil {
 		t.Errorf("without a file: %v", err)
 	}
 }

@@ -20,7 +20,8 @@ const (
 	seenHeader = "sallyport-ports 1"
 	// maxSeen is how many ports a device remembers: those of a client's services, in
 	// two minutes.
-	maxSeen = 32
+	maxSeen     = 32
+	maxSeenFile = 1 << 16
 )
 
 // seenPort is a line of the file: minute, address and port, and the service's name.
@@ -50,8 +51,12 @@ func (f NonceFile) see(ctx context.Context, service string, m schedule.Minute, a
 		return fmt.Errorf("lock the nonce file: %w", err)
 	}
 	defer lock.Close()
+	text, writable := readMemory(f.seenPath(), maxSeenFile)
+	if !writable {
+		return nil
+	}
 	list := []seenPort{{m, at, service}}
-	for _, s := range f.readSeen() {
+	for _, s := range parseSeen(text) {
 		if s != list[0] && s.minute >= m-schedule.MaxLive && len(list) < maxSeen {
 			list = append(list, s)
 		}
@@ -72,11 +77,8 @@ func seenText(list []seenPort) string {
 }
 
 func (f NonceFile) readSeen() (list []seenPort) {
-	text, err := durable.ReadFile(f.seenPath())
-	if err != nil {
-		return nil
-	}
-	return parseSeen(string(text))
+	text, _ := readMemory(f.seenPath(), maxSeenFile)
+	return parseSeen(text)
 }
 
 // parseSeen returns the lines of the file that it can read.

@@ -14,31 +14,39 @@ import (
 // sender is the socket of one sequence. It stays open to receive ICMP errors.
 type sender struct {
 	*net.UDPConn
-	to    netip.Addr
-	ports map[uint16]bool // of the knocks
+	ports map[uint16]netip.Addr // of the knocks: where each went
 
 	mu     sync.Mutex
 	errors icmpErrors // so far
 }
 
 // send sends a sequence from one socket, back to back. It fails only if this computer
-// cannot send: whether the knocks arrive is unknown.
-func send(to netip.Addr, knocks []Packet) (*sender, error) {
+// cannot send: whether the knocks arrive is unknown. If the knocks go to several gateways,
+// local is the source of all of them.
+func send(to, local netip.Addr, knocks []Packet) (*sender, error) {
 	network := "udp6"
 	if to.Is4() {
 		network = "udp4"
 	}
-	conn, err := net.ListenUDP(network, nil)
+	var from *net.UDPAddr
+	if len(knocks) > 0 && knocks[0].Address.IsValid() {
+		from = net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
+	}
+	conn, err := net.ListenUDP(network, from)
 	if err != nil {
 		return nil, fmt.Errorf("open a socket: %w", err)
 	}
-	s := &sender{UDPConn: conn, to: to, ports: map[uint16]bool{}, errors: icmpErrors{}}
+	s := &sender{UDPConn: conn, ports: map[uint16]netip.Addr{}, errors: icmpErrors{}}
 	s.enableICMPErrors(to.Is4())
 	for _, k := range knocks {
-		s.ports[k.Port] = true
-		if err := s.sendOne(netip.AddrPortFrom(to, k.Port), k.Datagram); err != nil {
+		at := to
+		if k.Address.IsValid() {
+			at = k.Address
+		}
+		s.ports[k.Port] = at
+		if err := s.sendOne(netip.AddrPortFrom(at, k.Port), k.Datagram); err != nil {
 			s.Close()
-			return nil, fmt.Errorf("send to %s: %w", to, err)
+			return nil, fmt.Errorf("send to %s: %w", at, err)
 		}
 	}
 	return s, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net/netip"
 	"time"
 
 	"sallyport/verify/schedule"
@@ -14,6 +15,9 @@ import (
 type Packet struct {
 	Port     uint16
 	Datagram []byte
+	// Address is where it goes, of a sequence that is split over gateways; invalid: to the
+	// address of the sequence.
+	Address netip.Addr
 }
 
 // Sequence returns the n knocks for a time, in the order of their ports, with nonces
@@ -69,7 +73,12 @@ func signSequence(ctx context.Context, p Profile, now time.Time, base uint32, s 
 		message := wire.ISNMessage(p.Identifier, base)
 		messages = append(messages, message[:])
 	}
-	macs, err := p.Sign(ctx, messages...)
+	var macs []MAC
+	if p.split != nil && !s.closes {
+		macs, err = p.split.sign(ctx, p, len(knocks), messages)
+	} else {
+		macs, err = p.Sign(ctx, messages...)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -80,7 +89,7 @@ func signSequence(ctx context.Context, p Profile, now time.Time, base uint32, s 
 		if err != nil {
 			return nil, 0, fmt.Errorf("encode knock %d: %w", i, err)
 		}
-		packets[i] = Packet{ports[i], datagram}
+		packets[i] = Packet{Port: ports[i], Datagram: datagram}
 	}
 	if !s.numbered {
 		return packets, 0, nil

@@ -42,7 +42,14 @@ func (s SecretSigner) Sign(_ context.Context, messages ...[]byte) ([]MAC, error)
 
 // SigningError is the error of a Signer. The client has sent nothing of what it would
 // have signed.
-type SigningError struct{ err error }
+type SigningError struct {
+	err    error
+	unsent bool
+}
+
+// Unsent reports whether the call has sent nothing at all: the secret or the key was
+// missing from the beginning.
+func (e *SigningError) Unsent() bool { return e.unsent }
 
 func (e *SigningError) Error() string {
 	return fmt.Sprintf("sign with the client's %s: %v", e.by(), e.err)
@@ -95,9 +102,9 @@ func (p Profile) Sign(ctx context.Context, messages ...[]byte) ([]MAC, error) {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, &SigningError{err}
+		return nil, &SigningError{err: err}
 	case len(macs) != len(messages):
-		return nil, &SigningError{fmt.Errorf("expected %d HMACs, got %d", len(messages), len(macs))}
+		return nil, &SigningError{err: fmt.Errorf("expected %d HMACs, got %d", len(messages), len(macs))}
 	}
 	return macs, nil
 }

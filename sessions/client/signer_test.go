@@ -104,8 +104,8 @@ func TestLateSigner(t *testing.T) {
 func TestSigningError(t *testing.T) {
 	refused := errors.New("refused")
 	for want, err := range map[string]error{
-		"sign with the client's secret: refused":      &SigningError{refused},
-		"sign with the client's private key: refused": &SigningError{&keyError{refused}},
+		"sign with the client's secret: refused":      &SigningError{err: refused},
+		"sign with the client's private key: refused": &SigningError{err: &keyError{refused}},
 	} {
 		if err.Error() != want || !errors.Is(err, refused) {
 			t.Errorf("got %q, want %q", err, want)

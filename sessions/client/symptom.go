@@ -32,6 +32,12 @@ func (s symptom) moved() bool {
 // is open, and nothing listens there.
 func (s symptom) letIn() bool { return refused(s.err) && s.before == beforeSilent }
 
+// showsGrant reports whether a connection was accepted as only one of an address, or a
+// client, that the server has let in. Granted: only such addresses can connect.
+func (s symptom) showsGrant(granted bool) bool {
+	return errors.Is(s.err, errProved) || granted && errors.Is(s.err, errClosedAtOnce)
+}
+
 // opened reports whether the service accepts connections that it did not accept before.
 func (s symptom) opened() bool {
 	return errors.Is(s.err, errClosedAtOnce) && (s.before == beforeSilent || s.before == beforeRefused)

@@ -36,8 +36,10 @@ func (s *exchangeConn) source() netip.Addr                { return s.self }
 func (s *exchangeConn) peer(server netip.Addr) netip.Addr { return server }
 
 // openTransport opens the transport of an exchange with a server.
-func (x *exchanging) openTransport(ctx context.Context, server netip.Addr) (transport, error) {
-	switch {
+func (x *exchanging) openTransport(ctx context.Context, server netip.Addr, attempt int) (transport, error) {
+	switch list := x.spread[server]; {
+	case list != nil:
+		return newSpreadConn(list, attempt)
 	case x.by != CarrierPackets:
 		return x.newCarried(ctx, server)
 	case x.cfg.Challenge.AnswerPort != 0:

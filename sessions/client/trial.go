@@ -12,16 +12,18 @@ import (
 type trial struct {
 	target
 	sequence
-	index   int // of the target
-	sender  *sender
-	sent    time.Time  // the last knock
-	local   netip.Addr // the source of the knocks; invalid: not known
-	base    uint32
-	moved   bool     // the nonces are ahead of the next ones
-	isn     wire.ISN // of connections to the service; 0: the kernel chooses
-	prover  *ConnProver
-	early   *earlyConn
-	earlier before // as known from the attempts before
+	index  int // of the target
+	sender *sender
+	// gateways are the names of those to which the knocks of a split sequence went, by port.
+	gateways map[uint16]string
+	sent     time.Time  // the last knock
+	local    netip.Addr // the source of the knocks; invalid: not known
+	base     uint32
+	moved    bool     // the nonces are ahead of the next ones
+	isn      wire.ISN // of connections to the service; 0: the kernel chooses
+	prover   *ConnProver
+	early    *earlyConn
+	earlier  before // as known from the attempts before
 	// drawn are the ports at which the service may be, if its port rotates, in minute.
 	drawn  []*candidate
 	minute schedule.Minute

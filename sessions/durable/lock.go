@@ -99,7 +99,7 @@ func (p *target) openNamed() (f *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = requireRegular(f); err == nil {
+	if err = requireRegular(p.path, f); err == nil {
 		err = requireSingleName(f)
 	}
 	if err != nil {

@@ -69,14 +69,20 @@ func AsOwner(path string, f func(path string) error) error {
 // Open opens a file for reading, with the rights of AsOwner. If those are the
 // rights of another user, or if other users can write to a directory of the path,
 // the file must be a regular file: Open does not wait for the writer of a FIFO.
-func Open(path string) (f *os.File, err error) {
+func Open(path string) (*os.File, error) { return open(path, false) }
+
+// OpenRegular is Open for a path that must be one of a regular file, in any directory.
+func OpenRegular(path string) (*os.File, error) { return open(path, true) }
+
+func open(path string, regular bool) (f *os.File, err error) {
 	p, err := locate(path)
 	if err != nil {
 		return nil, err
 	}
 	defer p.close()
 	flags := p.flags
-	if p.othersCanReplace {
+	regular = regular || p.othersCanReplace
+	if regular {
 		flags |= noWait
 	}
 	err = p.runAsUser(func() error {
@@ -92,10 +98,10 @@ func Open(path string) (f *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if !p.othersCanReplace {
+	if !regular {
 		return f, nil
 	}
-	if err := requireRegular(f); err != nil {
+	if err := requireRegular(path, f); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -123,15 +129,19 @@ func Remove(path string) error {
 }
 
 // requireRegular refuses devices, FIFOs, sockets and directories.
-func requireRegular(f *os.File) error {
+func requireRegular(path string, f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s: expected a regular file, got a file of mode %s", f.Name(), info.Mode())
+	if info.Mode().IsRegular() {
+		return nil
 	}
-	return nil
+	kind := "a special file"
+	if info.IsDir() {
+		kind = "a directory"
+	}
+	return fmt.Errorf("%s: expected a regular file, got %s", path, kind)
 }
 
 // KeepOwner gives a new file the owner of another file, if that exists and if it

@@ -99,7 +99,7 @@ func TestAnyAddressInTheLog(t *testing.T) {
 	s.log = slog.New(slog.NewTextHandler(&log, nil))
 	s.Execute(anyAddress(s, "com1", Open))
 	s.Execute(anyAddress(s, "com1", Open)) // extends
-	list := s.list(func(Lease) bool { return true })
+	list := s.appendLeases(nil)
 	if len(list) != 1 || list[0].Peer != access.AnyAddress || list[0].Address.IsValid() || list[0].Operation != "op" {
 		t.Errorf("%+v", list)
 	}

@@ -40,6 +40,9 @@ type Command struct {
 	UntilClosed bool
 	// Operation is the name of the operation, for Services.Leases.
 	Operation string
+	// Shared: the operation belongs to no client. Its random ports and tunnels give way as
+	// those of one client, whatever their addresses.
+	Shared bool
 }
 
 // ErrNotAllowed means that a client may not open a service.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sallyport/sessions/gate/access"
@@ -16,8 +17,8 @@ import (
 // ConnLimits counts the connections of one TCP enforcer, or of several: see
 // TCPConfig.Limits. The zero value is ready.
 type ConnLimits struct {
-	mu      sync.Mutex // locked last
-	all     int
+	mu      sync.Mutex   // locked last
+	all     atomic.Int64 // also read without the lock
 	perPeer map[access.Peer]int
 }
 
@@ -26,13 +27,13 @@ type ConnLimits struct {
 func (l *ConnLimits) take(p access.Peer, perAddress int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.all >= maxConnections || l.perPeer[p] >= perAddress {
+	if l.all.Load() >= maxConnections || l.perPeer[p] >= perAddress {
 		return false
 	}
 	if l.perPeer == nil {
 		l.perPeer = map[access.Peer]int{}
 	}
-	l.all++
+	l.all.Add(1)
 	l.perPeer[p]++
 	return true
 }
@@ -40,11 +41,14 @@ func (l *ConnLimits) take(p access.Peer, perAddress int) bool {
 func (l *ConnLimits) release(p access.Peer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.all--
+	l.all.Add(-1)
 	if l.perPeer[p]--; l.perPeer[p] == 0 {
 		delete(l.perPeer, p)
 	}
 }
+
+// Count returns how many connections there are. It takes no lock.
+func (l *ConnLimits) Count() int { return int(l.all.Load()) }
 
 // listener returns only connections of admitted peers.
 type listener struct {

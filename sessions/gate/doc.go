@@ -19,6 +19,9 @@
 //	       tcpPort      a listener for one connection, to the enforcer's Handler
 //	       udpPort      a socket for one flow, to the enforcer's upstream
 //
+// A grant of another gateway of a fleet (shared.go) opens the shared services only, and at
+// most for the time that it has left. A revocation there ends the lease here.
+//
 // If an enforcer of a service fails to carry out a grant, the grant opens nothing
 // at that service. It does not prevent other grants, nor the other services.
 //

@@ -1,11 +1,13 @@
 package gate
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -17,7 +19,7 @@ import (
 
 // TestHandshakes: while an enforcer admits as many peers as its socket's filter has room
 // for, only their handshakes complete. With one more, the handshake of a stranger does
-// too, and a reset follows. Profiles rely on the first.
+// too, and a reset follows, and the log reports that. Profiles rely on the first.
 func TestHandshakes(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -27,9 +29,10 @@ func TestHandshakes(t *testing.T) {
 	for _, filtered := range []bool{false, true} {
 		for peers, completes := range map[int]bool{1: false, sockfilter.Capacity(): false, sockfilter.Max + 1: true} {
 			t.Run(fmt.Sprintf("filtered=%t,peers=%d", filtered, peers), func(t *testing.T) {
+				var log bytes.Buffer // the handler locks it, and nothing writes after Apply
 				tcp := NewTCP(TCPConfig{
 					Listen: at, Filtered: filtered, PrefixLen6: 128, PerAddress: 9, Handler: echo{},
-					Clock: system, Log: slog.New(slog.DiscardHandler),
+					Clock: system, Log: slog.New(slog.NewTextHandler(&log, nil)),
 				})
 				defer tcp.Close()
 				if err := tcp.Prepare(); err != nil {
@@ -44,6 +47,9 @@ func TestHandshakes(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
+				}
+				if reported := strings.Contains(log.String(), "socket filter not in use"); reported != completes {
+					t.Errorf("the log: %s", &log)
 				}
 				if err := shake(client, at, netns.Deadline(t)); err != nil {
 					t.Errorf("the client: %v", err)

@@ -55,7 +55,7 @@ func (s *Service) covers(g sessions.Grant) bool { return g.Within(s.prefixLen4, 
 // Covers reports whether a service opens for the addresses of a grant: see Open.
 func (s *Services) Covers(id access.ServiceID, g sessions.Grant) bool {
 	i, ok := s.places[id]
-	return ok && s.list[i].covers(g)
+	return ok && !s.list[i].elsewhere && s.list[i].covers(g)
 }
 
 // RemoveFrom ends the leases of a client from the address of a peer, whatever their

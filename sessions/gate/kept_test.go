@@ -41,13 +41,13 @@ func (k *keeper) start(openMax time.Duration, addresses int, anyone bool) {
 	k.Service = NewService(ServiceConfig{
 		Name: "web", PrefixLen6: 128, Policy: LeasePolicy{OpenFor: min(10*time.Second, openMax), OpenMax: openMax, Addresses: addresses, Anyone: anyone},
 		Enforcers: []access.Enforcer{k.enforcer}, Clock: clock.Clock{Wall: now, Monotonic: now, Boot: now}, Log: slog.New(slog.DiscardHandler),
-		KeptEnded: func(id wire.Identifier, p access.Peer) { delete(k.record, ended{id, p, true, nil}) },
+		KeptEnded: func(id wire.Identifier, p access.Peer) { delete(k.record, ended{client: id, peer: p, kept: true}) },
 	})
 	k.all, _ = NewServices([]*Service{k.Service}, nil)
 }
 
 func (k *keeper) hold(id, address string) error {
-	key := ended{wire.Identifier([]byte(id)), peer(address), true, nil}
+	key := ended{client: wire.Identifier([]byte(id)), peer: peer(address), kept: true}
 	before := k.record[key]
 	k.record[key] = true
 	err := k.all.Execute(Command{Service: k.ID(), Grant: grant(id, address), UntilClosed: true, Operation: "hold"})
@@ -338,7 +338,7 @@ func TestKeptLeasesAgainstModel(t *testing.T) {
 			admitted, some := map[string]bool{}, false
 			for g := range held {
 				admitted[g.address], some = true, true
-				if !k.record[ended{wire.Identifier([]byte(g.client)), peer(g.address), true, nil}] {
+				if !k.record[ended{client: wire.Identifier([]byte(g.client)), peer: peer(g.address), kept: true}] {
 					t.Fatalf("%v is not recorded", g)
 				}
 			}

@@ -83,6 +83,7 @@ func (l *Leases) recordPast(le *lease) {
 func (l *Leases) drop(le *lease) {
 	l.removeEnd(le.until)
 	heap.Remove(&l.byEnd, le.index)
+	l.count.Add(-1)
 	removeFrom(l.byPeer, le.peer, le)
 	removeFrom(l.byClient, le.client, le)
 	if l.holds != nil && len(l.byClient[le.client]) == 0 {

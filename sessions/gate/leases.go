@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"sallyport/sessions/gate/access"
@@ -36,8 +37,9 @@ type Leases struct {
 	byClient         map[wire.Identifier][]*lease
 	past             map[wire.Identifier][]access.Peer // peers that had leases, the latest last
 	byEnd            leaseHeap
-	last             time.Time // when the last lease ends
-	stale            bool      // the lease that last came from is gone
+	last             time.Time    // when the last lease ends
+	stale            bool         // the lease that last came from is gone
+	count            atomic.Int64 // Len, to be read by anyone at any time
 	// holds is called when a client gets its first lease here, and when its last one is
 	// gone; nil: it is not called.
 	holds func(client wire.Identifier, some bool)
@@ -150,6 +152,7 @@ func (l *Leases) insert(le *lease) {
 		l.holds(le.client, true)
 	}
 	heap.Push(&l.byEnd, le)
+	l.count.Add(1)
 	l.addEnd(le, le.until)
 }
 

@@ -24,21 +24,39 @@ type Lease struct {
 
 // Leases returns all leases in force, in no order.
 func (s *Services) Leases() (all []Lease) {
+	count := 0
 	for _, service := range s.list {
-		all = append(all, service.list(func(Lease) bool { return true })...)
+		count += int(service.leases.count.Load())
+	}
+	all = make([]Lease, 0, count)
+	for _, service := range s.list {
+		all = service.appendLeases(all)
 	}
 	return all
 }
 
-func (s *Service) list(matches func(Lease) bool) (all []Lease) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.listLocked(matches)
+// Stopped returns the leases that were in force when Run ended, and that ended with it, in
+// no order. A lease that was ended for another reason is none of them. It must be called
+// after Run.
+func (s *Services) Stopped() (all []Lease) {
+	for _, service := range s.list {
+		service.mu.Lock()
+		all = append(all, service.stopped...)
+		service.mu.Unlock()
+	}
+	return all
 }
 
-func (s *Service) listLocked(matches func(Lease) bool) (all []Lease) {
+// appendLeases copies the leases. Grants wait meanwhile.
+func (s *Service) appendLeases(all []Lease) []Lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.appendLocked(all, func(Lease) bool { return true })
+}
+
+func (s *Service) appendLocked(all []Lease, matches func(Lease) bool) []Lease {
 	if s.closed {
-		return nil
+		return all
 	}
 	now := s.clock.Boot()
 	for _, le := range s.leases.byEnd {
@@ -88,7 +106,7 @@ func (s *Services) EndLeases(matches func(Lease) bool, cut bool, reason EndReaso
 func (s *Service) endLeases(matches func(Lease) bool, cut bool, reason EndReason) []Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := s.listLocked(matches)
+	all := s.appendLocked(nil, matches)
 	cut = cut || s.terms.Cut
 	var peers []access.Peer
 	var over []ended

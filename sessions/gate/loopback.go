@@ -11,8 +11,27 @@ import (
 // pairTime is in which time this host must connect to itself.
 const pairTime = 5 * time.Second
 
-// loopbackPair returns both ends of a connection of this host with itself, over IPv4, or
-// over IPv6 if the host has no other.
+// Link is a connection of this host with itself, for one tunnel.
+type Link struct{ near, far *net.TCPConn } // the ends for the tunnel, and for the Handler
+
+// NewLink makes a Link, over IPv4, or over IPv6 if the host has no other. Another user of
+// the host who fills the port meanwhile can delay it for pairTime: call it without a lock
+// that others wait for.
+func NewLink() (*Link, error) {
+	near, far, err := loopbackPair()
+	if err != nil {
+		return nil, err
+	}
+	return &Link{near, far}, nil
+}
+
+// Close resets both ends of a Link that Services.Tunnel has not taken.
+func (l *Link) Close() {
+	reset(l.near)
+	reset(l.far)
+}
+
+// loopbackPair returns both ends of a connection of this host with itself.
 func loopbackPair() (near, far *net.TCPConn, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -28,6 +28,7 @@ func (s *Service) setObstacle(o obstacle, err error) {
 	}
 	was, portsWere := s.obstacle(), s.portObstacle()
 	s.obstacles[o] = err
+	s.counts.note(o, err, s.whyWaits())
 	switch now := s.obstacle(); {
 	case was == nil && now != nil:
 		s.excludeLeases()
@@ -74,6 +75,11 @@ func (s *Services) Waiting() map[string]string {
 func (s *Service) waits() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.whyWaits()
+}
+
+// whyWaits is waits. The caller holds the lock.
+func (s *Service) whyWaits() string {
 	var why []string
 	for _, err := range s.obstacles {
 		if err != nil && !errors.Is(err, ErrIdle) {

@@ -188,6 +188,7 @@ func (r *request) finish() {
 		return
 	}
 	s := r.service
+	s.counts.granted.Add(1)
 	// A later request of the batch may have displaced the lease already.
 	if le := s.leases.find(r.grant.Identifier, r.peer); le != nil {
 		le.address = r.grant.Address

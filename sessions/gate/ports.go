@@ -85,6 +85,7 @@ func (portsOnly) Apply([]access.Change) []error { return nil }
 type openPort struct {
 	RandomPort
 	client wire.Identifier
+	shared string // the operation, if it belongs to no client
 	peer   access.Peer
 	until  time.Time
 	ended  bool // its connection may continue
@@ -141,39 +142,74 @@ func (p ports) next() (next time.Time, ok bool) {
 	return next, ok
 }
 
-// makeRoom makes room for another waiting port of a client. A client at its limit
-// loses the port that ends first. If the service is at its limit, the client with
-// the most waiting ports loses one, unless the new port would give this client as
-// many. A port to which a connection has come is never ended.
-func (p *ports) makeRoom(id wire.Identifier) error {
+// portOwner is whose ports give way to those of others: a client's, or those of an
+// operation that belongs to no client. With its secret, and many addresses, one host is
+// many clients.
+type portOwner struct {
+	client wire.Identifier
+	shared string
+}
+
+func (p *openPort) owner() portOwner {
+	if p.shared != "" {
+		return portOwner{shared: p.shared}
+	}
+	return portOwner{client: p.client}
+}
+
+// makeRoom makes room for another waiting port. A client at its limit loses the port that
+// ends first. If the service is at its limit, the owner with the most waiting ports loses
+// one, unless the new port would give its owner as many; so do the clients of one owner. A
+// port to which a connection has come is never ended.
+func (p *ports) makeRoom(next *openPort) error {
 	p.prune()
-	waiting := map[wire.Identifier][]*openPort{}
-	all, largest := 0, id
+	waiting := map[portOwner][]*openPort{}
+	var own []*openPort // of the client
+	all, largest := 0, next.owner()
 	for _, o := range *p {
 		if o.State() != PortWaiting {
 			continue
 		}
 		all++
-		waiting[o.client] = append(waiting[o.client], o)
-		if len(waiting[o.client]) > len(waiting[largest]) {
-			largest = o.client
+		if o.client == next.client {
+			own = append(own, o)
+		}
+		of := o.owner()
+		waiting[of] = append(waiting[of], o)
+		if len(waiting[of]) > len(waiting[largest]) {
+			largest = of
 		}
 	}
-	own := waiting[id]
 	switch {
 	case len(own) >= portsPerClient:
 	case all < maxPorts:
 		return nil
-	case len(waiting[largest]) > len(own)+1:
-		own = waiting[largest]
+	case len(waiting[largest]) > len(waiting[next.owner()])+1:
+		own = largestClient(waiting[largest])
 	default:
-		return errTooManyPorts
+		most := largestClient(waiting[next.owner()])
+		if len(most) <= len(own)+1 {
+			return errTooManyPorts
+		}
+		own = most
 	}
 	first := slices.MinFunc(own, func(a, b *openPort) int { return a.until.Compare(b.until) })
 	first.End(false)
 	first.ended = true
 	first.finish(displaced)
 	return nil
+}
+
+// largestClient returns the ports of the client that has the most of them.
+func largestClient(all []*openPort) (most []*openPort) {
+	of := map[wire.Identifier][]*openPort{}
+	for _, o := range all {
+		of[o.client] = append(of[o.client], o)
+		if len(of[o.client]) > len(most) {
+			most = of[o.client]
+		}
+	}
+	return most
 }
 
 // withPort returns the host of an address with another port.

@@ -121,6 +121,42 @@ func TestRandomPortsAreBounded(t *testing.T) {
 	}
 }
 
+// TestSharedOperationFillsNoService: one host with the secret of an operation that belongs to
+// no client, and any number of addresses, takes the random ports of no other operation.
+func TestSharedOperationFillsNoService(t *testing.T) {
+	enforcer := &opener{ports: map[uint16]*pretended{}}
+	s := serviceOf("web", 128, enforcer)
+	command := func(operation, id string, number int) error {
+		from := netip.AddrFrom4([4]byte{198, 51, byte(number >> 8), byte(number)})
+		c := Command{Grant: sessions.Grant{Address: from}, Port: uint16(number), For: time.Minute, Operation: operation, Shared: id[0] == '#'}
+		copy(c.Grant.Identifier[:], id)
+		return s.Execute(c)
+	}
+	for i := range maxPorts + 10 { // each address is another client
+		command("for-all", string([]byte{'#', byte(i >> 8), byte(i), 'x'}), i+1)
+	}
+	for i, id := range []string{"alic", "bobb", "#one", "#two"} {
+		operation := "web-" + id
+		if err := command(operation, id, 1000+i); err != nil || enforcer.ports[uint16(1000+i)].state != PortWaiting {
+			t.Errorf("%s: %v", operation, err)
+		}
+	}
+	command("for-all", "#999", 2000)
+	for i := range 4 {
+		if enforcer.ports[uint16(1000+i)].state != PortWaiting {
+			t.Errorf("port %d gave way", 1000+i)
+		}
+	}
+	// With few addresses, it keeps no other client of that operation out either.
+	s = serviceOf("web", 128, enforcer)
+	for i := range maxPorts {
+		command("for-all", "#few"+string(rune('0'+i%8)), 3000+i)
+	}
+	if err := command("for-all", "#999", 4000); err != nil {
+		t.Errorf("another client of the operation: %v", err)
+	}
+}
+
 // networks are networks in memory, by listening address.
 type networks map[string]*network
 

@@ -27,12 +27,15 @@ func (s *Service) openWay(c Command, open func(access.Peer, time.Time) (RandomPo
 		client: c.Grant.Identifier, peer: s.sourceOf(c),
 		number: c.Port, address: c.Grant.Address, pending: s.commands != nil,
 	}
+	if c.Shared {
+		o.shared = c.Operation
+	}
 	lasts := min(cmp.Or(c.For, s.terms.OpenFor), s.terms.OpenMax)
 	if c.UntilClosed {
 		lasts = untilClosed
 	}
 	o.until = s.clock.Boot().Add(lasts)
-	if err := s.ports.makeRoom(o.client); err != nil {
+	if err := s.ports.makeRoom(o); err != nil {
 		return fmt.Errorf("open %s: %w", s.Name, err)
 	}
 	admitted := o.peer

@@ -11,8 +11,8 @@ import (
 // Narrow removes rights from clients immediately, without an Update: from now
 // on each given client may open only those services that it may open already
 // and that r allows. cut ends the client's leases and connections of other
-// services; the caller calls cut after all grants that were decided before have
-// reached Open. It does not end those of clients for which waits returns true. The reason,
+// services. The caller calls cut at once, and again after all grants that were decided
+// before have reached Open. It does not end those of clients for which waits returns true. The reason,
 // Revoked or ClientExpired, is for the log.
 // Narrow returns an error if a service is unknown; then nothing has changed.
 func (s *Services) Narrow(r Restricted) (cut func(waits func(wire.Identifier) bool, reason EndReason), err error) {

@@ -46,7 +46,13 @@ type ServiceConfig struct {
 	// number. It requires single addresses, a policy without Anyone and Cut, and the
 	// firewall as the only enforcer.
 	RequireISN bool
-	Policy     LeasePolicy
+	// Shared: a grant opens the service at all gateways of a fleet. It requires a port that
+	// does not rotate.
+	Shared bool
+	// Elsewhere: other gateways of the fleet have the service, and not this one. Grants here
+	// open it there only. It requires Shared.
+	Elsewhere bool
+	Policy    LeasePolicy
 	// Rotation chooses the port that a grant opens; nil: the service has its own port.
 	// It requires a policy without Anyone: a drawn port is for the client that knows it.
 	Rotation Rotation
@@ -67,6 +73,9 @@ type ServiceConfig struct {
 	// because the gate stops, or an enforcer is lost or fails: those leases may be
 	// opened again. It is called under the service's lock. nil: it is not called.
 	KeptEnded func(wire.Identifier, access.Peer)
+	// Ended is called when a lease that has taken effect ends; its Until is zero. It is
+	// called under the service's lock, and must return at once. nil: it is not called.
+	Ended func(Lease, EndReason)
 	// Holds is called when a client gets its first lease of the service, pending or not,
 	// and when its last one has gone. It is called under the service's lock, and must
 	// return at once. nil: it is not called.
@@ -98,6 +107,8 @@ type Service struct {
 	prefixLen4 int
 	prefixLen6 int
 	requireISN bool
+	shared     bool     // grants of other gateways open it
+	elsewhere  bool     // other gateways have it, and not this one
 	proves     bool     // connections must prove themselves
 	rotation   Rotation // nil: the port does not rotate
 	enforcers  []access.Enforcer
@@ -106,12 +117,15 @@ type Service struct {
 	bind       func() error
 	past       func(stays func(wire.Identifier) bool) []access.Peer
 	keptEnded  func(wire.Identifier, access.Peer)
+	ended      func(Lease, EndReason)
 	backend    Backend       // nil: no program
 	commands   LeaseCommands // nil: no commands
 	opened     func(Lease)   // nil: not called
 	clock      clock.Clock
 	log        *slog.Logger
 	wake       chan struct{} // a lease ends before Run's next check
+
+	counts serviceCounts
 
 	mu     sync.Mutex
 	terms  LeasePolicy
@@ -127,14 +141,15 @@ type Service struct {
 	obstacles        [numObstacles]error
 	due              time.Time // time of Run's next check; zero: when it is woken
 	closed           bool
+	stopped          []Lease // in force when Run ended
 }
 
 // NewService returns a service without leases. Run must run, to end them.
 func NewService(cfg ServiceConfig) *Service {
 	t := cfg.Policy
 	s := &Service{
-		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen4: cmp.Or(cfg.PrefixLen4, access.PrefixHost4), prefixLen6: cfg.PrefixLen6, requireISN: cfg.RequireISN, rotation: cfg.Rotation,
-		enforcers: cfg.Enforcers, bind: cfg.Prepare, past: cfg.Past, keptEnded: cfg.KeptEnded,
+		Name: cfg.Name, id: access.ID(cfg.Name), prefixLen4: cmp.Or(cfg.PrefixLen4, access.PrefixHost4), prefixLen6: cfg.PrefixLen6, requireISN: cfg.RequireISN, shared: cfg.Shared, elsewhere: cfg.Elsewhere, rotation: cfg.Rotation,
+		enforcers: cfg.Enforcers, bind: cfg.Prepare, past: cfg.Past, keptEnded: cfg.KeptEnded, ended: cfg.Ended,
 		backend: cfg.Backend, commands: cfg.Commands, opened: cfg.Opened,
 		clock: cfg.Clock, log: cfg.Log, wake: make(chan struct{}, 1),
 		terms: t, leases: NewLeases(t.OpenFor, t.OpenMax, t.Addresses),

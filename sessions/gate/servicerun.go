@@ -72,6 +72,7 @@ func pauseBefore(left time.Duration) time.Duration {
 func (s *Service) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stopped = s.appendLocked(nil, func(Lease) bool { return true })
 	s.closed = true
 	for _, e := range s.enforcers {
 		if err := e.Close(); err != nil {

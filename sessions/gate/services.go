@@ -93,7 +93,7 @@ func (s *Services) Open(grants []sessions.Grant) []error {
 		first := len(requests)
 		for j, g := range grants {
 			switch {
-			case !may[j].allow(i):
+			case !may[j].allow(i), service.elsewhere:
 			case !service.covers(g):
 				service.logUncovered(g)
 			default:

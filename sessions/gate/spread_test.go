@@ -112,7 +112,7 @@ func TestLeaseOfAPrefix(t *testing.T) {
 		now = now.Add(time.Second)
 		s.renew(now)
 	}
-	list := s.list(func(Lease) bool { return true })
+	list := s.appendLeases(nil)
 	if len(list) != 1 || list[0].Peer != other || list[0].Address != netip.MustParseAddr("192.0.3.9") {
 		t.Errorf("listed %+v", list)
 	}

@@ -18,11 +18,18 @@ type ended struct {
 	client wire.Identifier
 	peer   access.Peer
 	kept   bool
+	since  time.Time // by clock.Boot; zero: it has not taken effect
 
 	commands CommandedLease // nil: none have begun
 }
 
-func endedOf(le *lease) ended { return ended{le.client, le.peer, le.kept, le.commands} }
+func endedOf(le *lease) ended {
+	e := ended{client: le.client, peer: le.peer, kept: le.kept, commands: le.commands}
+	if le.took {
+		e.since = le.began
+	}
+	return e
+}
 
 func peersOf(all []ended) (peers []access.Peer) {
 	for _, e := range all {
@@ -97,14 +104,18 @@ func (s *Service) logUncovered(g sessions.Grant) {
 		"client", g.Identifier, "address", g.Address, "hint", "see grant_prefix4 and grant_prefix6 of the service")
 }
 
-// logEnded logs leases that have ended, and reports their end to their commands, and
-// of kept ones to ServiceConfig.KeptEnded.
+// logEnded logs leases that have ended, and reports their end to their commands, to
+// ServiceConfig.Ended, and of kept ones to ServiceConfig.KeptEnded.
 func (s *Service) logEnded(leases []ended, reason EndReason) {
+	s.counts.end(reason, len(leases))
 	for _, l := range leases {
 		if l.kept && s.keptEnded != nil && reason != Stopped && reason != holderLost && reason != unrenewed {
 			s.keptEnded(l.client, l.peer)
 		}
 		s.leaseLog(l.client, addressOf(l.peer), l.peer).Info("closed", "reason", reason)
+		if s.ended != nil && !l.since.IsZero() {
+			s.ended(Lease{Service: s.Name, Client: l.client, Peer: l.peer, Since: l.since, Kept: l.kept}, reason)
+		}
 		if l.commands != nil {
 			l.commands.End(reason)
 		}

@@ -67,30 +67,24 @@ func (i *Inlet) cutProved(gone func(wire.Identifier) bool, has prove.Leases) {
 // Tunnel lets a tunnel in to the service of a command that opens. Carry carries it, and
 // returns when it has ended: the caller must call it. The address of the command is the one
 // that the tunnel comes from. If Tunnel returns an error, the service gets nothing, and the
-// caller closes the tunnel.
-func (s *Services) Tunnel(c Command, t Tunnel) (carry func(), err error) {
+// caller closes the tunnel and the link.
+func (s *Services) Tunnel(c Command, t Tunnel, l *Link) (carry func(), err error) {
 	i, err := s.place(c)
 	if err != nil {
 		return nil, err
 	}
-	return s.list[i].tunnel(c, t)
+	return s.list[i].tunnel(c, t, l)
 }
 
-func (s *Service) tunnel(c Command, t Tunnel) (carry func(), err error) {
+func (s *Service) tunnel(c Command, t Tunnel, l *Link) (carry func(), err error) {
 	if s.inlet == nil || c.Action != Open || c.Port != 0 || !c.Grant.Address.IsValid() {
 		return nil, fmt.Errorf("open %s: %w", s.Name, errNoTunnels)
 	}
-	near, far, err := loopbackPair() // before the lock
-	if err != nil {
-		return nil, fmt.Errorf("open %s by a tunnel: %w", s.Name, err)
-	}
-	p := &tunnelPort{inlet: s.inlet, conn: far, client: c.Grant.Identifier, from: access.Numbered(c.Grant.Address), remote: t.RemoteAddr(), local: s.inlet.destination(t.LocalAddr())}
+	p := &tunnelPort{inlet: s.inlet, conn: l.far, client: c.Grant.Identifier, from: access.Numbered(c.Grant.Address), remote: t.RemoteAddr(), local: s.inlet.destination(t.LocalAddr())}
 	if err := s.admitTunnel(c, p); err != nil {
-		reset(near)
-		reset(far)
 		return nil, err
 	}
-	return func() { relay.Bridge(t, near) }, nil
+	return func() { relay.Bridge(t, l.near) }, nil
 }
 
 // admitTunnel makes a tunnel one of a command, or lets it prove itself.

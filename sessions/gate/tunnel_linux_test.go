@@ -105,8 +105,13 @@ func (s *tunnelStage) open(id string) *tunnel.Conn {
 
 // carryTunnel carries a tunnel until it ends, as a server does.
 func carryTunnel(s *Services, c Command, t *tunnel.Conn) error {
-	carry, err := s.Tunnel(c, t)
+	l, err := NewLink()
 	if err != nil {
+		return err
+	}
+	carry, err := s.Tunnel(c, t, l)
+	if err != nil {
+		l.Close()
 		t.Refuse("not now")
 		return err
 	}

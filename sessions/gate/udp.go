@@ -62,6 +62,9 @@ func NewUDP(cfg UDPConfig) *UDP {
 	return u
 }
 
+// Flows returns the number of flows. It takes no lock.
+func (u *UDP) Flows() int { return u.relay.Flows() }
+
 // Prepare binds the port, and makes a filtered enforcer listen: see
 // TCP.Prepare.
 func (u *UDP) Prepare() error {

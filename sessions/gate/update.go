@@ -82,12 +82,48 @@ func (s *Services) Prepare(u Update) (*Prepared, error) {
 	return &Prepared{services: s, restricted: restricted, update: u}, nil
 }
 
+// Narrow makes clients, before Restrict, have no other rights after the update than those
+// in r. It returns an error if a service is unknown.
+func (p *Prepared) Narrow(r Restricted) error {
+	narrowed, err := p.services.compile(r)
+	if err != nil {
+		return err
+	}
+	p.restricted = maps.Clone(p.restricted)
+	for id, may := range narrowed {
+		if has, restricted := p.restricted[id]; restricted {
+			may &= has
+		}
+		p.restricted[id] = may
+	}
+	return nil
+}
+
 // Restrict changes which services clients may open, before new clients can
 // knock. Removed clients can open nothing, even while shards have not yet
 // dropped them, nor can a client whose identifier another client gets, before
 // Commit. Other identifiers that are not clients keep their restrictions until
-// then.
+// then. Leases end of clients that may no longer open the service.
 func (p *Prepared) Restrict() {
+	p.restrict()
+	s := p.services
+	for i, service := range s.list {
+		service.keepAllowed(func(id wire.Identifier) bool {
+			return s.rights(id).allow(i) || p.update.Waits != nil && p.update.Waits(id)
+		}, p.update.why)
+	}
+}
+
+// keepAllowed ends the leases and connections of all other clients.
+func (s *Service) keepAllowed(allowed func(wire.Identifier) bool, why func(wire.Identifier) EndReason) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.revokeExcept(allowed, false, why)
+	}
+}
+
+func (p *Prepared) restrict() {
 	s := p.services
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,6 +16,9 @@
 //	Turn           -> the kinds of requests of the live minutes, if ports hop
 //	Sweep          -> exchanges that have expired: counted if packets were lost
 //
+// SetTrace reports what becomes of the requests and wrong responses, for the
+// administrator.
+//
 // Package exchange decodes the packets and verifies the messages; this package
 // decides which exchanges get a slot. A Table belongs to the goroutine that calls
 // Receive, Turn and Sweep, or to several that take turns under a lock; any goroutine may

@@ -1,6 +1,7 @@
 package handshakes
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -156,10 +157,14 @@ func TestHopWithSharedPorts(t *testing.T) {
 		request := p.in(hopStart, false)
 		p.send(request)
 		response := p.in(hopStart, true)
-		p.send(response[:2])
-		p.send(request) // late duplicates
 		other := w.newClient(o, "10.0.0.8", "203.0.113.9", fixed(5000))
-		other.send(other.in(hopStart+1, false)[:4])
+		begun := other.in(hopStart+1, false)[:4]
+		p.send(response[:2])
+		p.send(request) // late duplicates, which draw another challenge
+		if meet(slices.Concat(request, begun), response) || meet(begun, p.in(hopStart, true)) {
+			continue // they are packets of a response, too, and end the other one
+		}
+		other.send(begun)
 		p.send(response[2:])
 		if len(w.proofs) != 1 {
 			t.Fatalf("%d proofs, %v", len(w.proofs), w.Stats())
@@ -179,4 +184,9 @@ func TestTurnAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// meet reports whether two lists have a port in common.
+func meet(a, b []uint16) bool {
+	return slices.ContainsFunc(a, func(port uint16) bool { return slices.Contains(b, port) })
 }

@@ -12,6 +12,7 @@ const (
 	NoSlot                     // no slot gave way
 	Accepted                   // it is part of an exchange
 	Refused                    // it ended one: it is not of the expected response
+	Elsewhere                  // a request of which this host received no packet: another gateway answers it
 	RateLimited                // a request, beyond the challenges a second
 	SendFailed                 // a request, whose challenge could not be sent
 	Answered                   // a request, and its challenge was sent
@@ -24,7 +25,7 @@ const (
 )
 
 var outcomeNames = [NumOutcomes]string{
-	"unmatched", "no_slot", "accepted", "refused", "rate_limited", "send_failed", "answered", "verified", "evicted",
+	"unmatched", "no_slot", "accepted", "refused", "elsewhere", "rate_limited", "send_failed", "answered", "verified", "evicted",
 	"request_incomplete", "response_incomplete",
 }
 

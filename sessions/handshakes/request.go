@@ -53,7 +53,8 @@ func (t *Table) beginRequest(k *exchange.Kind, p packet) Outcome {
 		return NoSlot
 	}
 	portSlot.CopyFrom(&t.single)
-	portSlot.noLoss = t.find(exchange.Challenged, nil, t.waitingPort(p)) != nil
+	portSlot.took(p)
+	portSlot.noLoss = p.arrival.Elsewhere || t.find(exchange.Challenged, nil, t.waitingPort(p)) != nil
 	return t.challengeIfComplete(portSlot, anySlot, k, p)
 }
 
@@ -74,6 +75,7 @@ func (t *Table) continueAnyPort(k *exchange.Kind, p packet) Outcome {
 			return NoSlot
 		}
 		s.CopyFrom(&t.spare)
+		s.split, s.direct, s.noLoss = from.split, from.direct, p.arrival.Elsewhere
 	} else {
 		before := s.Packets()
 		if !s.Request(p.destination.Port(), p.now) {
@@ -81,6 +83,7 @@ func (t *Table) continueAnyPort(k *exchange.Kind, p packet) Outcome {
 		}
 		s.renew(before, p.now)
 	}
+	s.took(p)
 	if s.State() == exchange.Requested {
 		t.dropSiblings(s, k)
 		return t.sendChallenge(s, p)
@@ -143,10 +146,13 @@ func (t *Table) dropSiblings(complete *slot, k *exchange.Kind) {
 // false.
 func (t *Table) addPacket(s *slot, k *exchange.Kind, p packet) bool {
 	if s.Request(p.destination.Port(), p.now) {
+		s.took(p)
 		return true
 	}
 	s.Begin(k)
+	s.split, s.direct = false, Arrival{}
 	if s.Request(p.destination.Port(), p.now) {
+		s.took(p)
 		return true
 	}
 	s.Reset()
@@ -164,6 +170,7 @@ func (t *Table) newAnyPortSlot(k *exchange.Kind, p packet) *slot {
 	s := t.acquire(k, p, anyPort, nil)
 	if s != nil {
 		s.CopyFrom(&t.spare)
+		s.split, s.direct, s.noLoss = from.split, from.direct, p.arrival.Elsewhere
 		s.lastPacket = p.now
 	}
 	return s
@@ -182,6 +189,22 @@ func (t *Table) latestRequest(k *exchange.Kind) (latest *slot) {
 
 // sendChallenge answers the complete request of a slot.
 func (t *Table) sendChallenge(s *slot, p packet) Outcome {
+	o := s.Requested().Operation()
+	outcome := t.answer(s, p)
+	t.traced(o, outcome, p.source.Addr())
+	return outcome
+}
+
+// answer sends the challenge for the complete request of a slot.
+func (t *Table) answer(s *slot, p packet) Outcome {
+	relayed := p.arrival.relayed()
+	if relayed {
+		if !s.direct.Source.IsValid() || t.cfg.AnswerEarlier == nil {
+			s.Reset()
+			return Elsewhere
+		}
+		p.source, p.destination = s.direct.Source, s.direct.Destination
+	}
 	if t.cfg.Allows != nil && !t.cfg.Allows(s.Requested().Operation(), p.source.Addr()) {
 		s.Reset()
 		return Unmatched
@@ -205,7 +228,11 @@ func (t *Table) sendChallenge(s *slot, p packet) Outcome {
 	}
 	if err == nil {
 		s.server, s.lastPacket, s.challengedAt = p.destination.Addr(), p.now, p.now
-		err = t.cfg.Answer(p.source, p.destination, payload)
+		if relayed {
+			err = t.cfg.AnswerEarlier(s.direct, payload)
+		} else {
+			err = t.cfg.Answer(p.source, p.destination, payload)
+		}
 	}
 	if errors.Is(err, exchange.ErrEphemeral) {
 		s.Reset()

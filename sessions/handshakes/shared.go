@@ -24,6 +24,7 @@ func (t *Table) receiveShared(p packet) Outcome {
 		if !s.doubted || s.State() != exchange.Challenged || ofRequest && s.Tolerate() {
 			continue
 		}
+		t.traced(s.Requested().Operation(), Refused, p.source.Addr())
 		s.Reset()
 		outcome = max(outcome, Refused)
 	}

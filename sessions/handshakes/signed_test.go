@@ -193,3 +193,31 @@ func TestUnprovedSignatures(t *testing.T) {
 		t.Errorf("%v", s)
 	}
 }
+
+// TestRemovedKeyDuringExchange: an exchange in progress ends when its key is removed, and a
+// later one with that key opens nothing.
+func TestRemovedKeyDuringExchange(t *testing.T) {
+	o, without := signedOperation(t, "ssh-alice", 2), signedOperation(t, "ssh-alice", 1)
+	w := newHarnessFor(t, signedPlan, nil, o)
+	p := w.newClient(o, "10.0.0.7", "203.0.113.9", fixed(5000))
+	p.send(p.requestPorts())
+	response := p.responsePorts()
+	p.send(response[:60])
+	now, err := exchange.NewOperations([]*exchange.Operation{without}, signedPlan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Update(now)
+	p.send(response[60:])
+	p.send(response)
+	if len(w.proofs) != 0 {
+		t.Fatalf("%d proofs of a removed key", len(w.proofs))
+	}
+	w.now = w.now.Add(time.Minute)
+	q := w.newClient(without, "10.0.0.7", "203.0.113.9", fixed(6000))
+	q.send(q.requestPorts())
+	q.send(q.responsePorts())
+	if len(w.proofs) != 1 || w.proofs[0].Operation() != without {
+		t.Errorf("%d proofs of the key that stays, %v", len(w.proofs), w.Stats())
+	}
+}

@@ -150,6 +150,7 @@ func (t *Table) acquire(k *exchange.Kind, p packet, port uint16, keep *slot) *sl
 	victim.Reset()
 	victim.client, victim.port, victim.lastPacket = p.source.Addr(), port, p.now
 	victim.noLoss, victim.doubted = false, false
+	victim.split, victim.direct = false, Arrival{}
 	if !slices.Contains(t.bySource, victim) {
 		t.bySource = append(t.bySource, victim)
 	}

@@ -67,6 +67,9 @@ func (t *Table) singlePortCounts(s *slot) (counts bool) {
 func (t *Table) retire(s *slot) {
 	if o, ok := t.incomplete(s); ok {
 		t.count(o)
+		if o == ResponseIncomplete {
+			t.traced(s.Requested().Operation(), o, s.client)
+		}
 		if o == RequestIncomplete && s.port != anyPort {
 			t.siblings(s, func(o *slot) bool { o.noLoss = true; return true })
 		}

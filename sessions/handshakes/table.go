@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,9 @@ type Config struct {
 	Operations *exchange.Operations
 	Slots      int // rounded up to a power of two; 0: DefaultSlots
 	Rate       int // challenges a second; 0: DefaultRate
+	// KeyWork is how many computations with public keys the table makes in a second, of the
+	// limit.KeyWork of the process; 0: all of them.
+	KeyWork float64
 	// Public4 and Public6 are the addresses under which clients know this host
 	// (PID_B), if a translator changes them. Zero: the destination address.
 	Public4, Public6 netip.Addr
@@ -47,6 +51,9 @@ type Config struct {
 	Port func(*exchange.Operation) uint16
 	// Answer sends a challenge. The payload is valid until it returns.
 	Answer func(source, destination netip.AddrPort, payload []byte) error
+	// AnswerEarlier is Answer for an earlier packet, if another gateway has received the
+	// last packet of the request (Take). nil: no other gateway hands packets over.
+	AnswerEarlier func(to Arrival, payload []byte) error
 	// OnProof receives each proof, and the client's address, with its zone if it
 	// is a link-local one. It must not block.
 	OnProof func(exchange.Proof, netip.Addr)
@@ -62,6 +69,8 @@ type slot struct {
 	challengedAt time.Time  // the time at which the challenge was sent
 	noLoss       bool       // not counted by incomplete: it may repeat a request, or another slot counts
 	doubted      bool       // see receiveShared
+	split        bool       // other gateways have received packets of the request
+	direct       Arrival    // the latest packet of the request that this host received; zero: none
 }
 
 // Table holds all exchanges. It belongs to the goroutine that calls Receive.
@@ -71,11 +80,13 @@ type Table struct {
 	update      atomic.Pointer[storage]
 	seed        [8]byte
 	limit       limit.Challenges
+	reserve     limit.Reserve
 	nonceBuffer [exchange.NonceSize]byte
 	payload     [exchange.MaxChallenge]byte
 	sweptAt     time.Time // of the last call of Sweep
 	wall        time.Time // of the last call of Turn
 	counts      [NumOutcomes]atomic.Uint64
+	trace       atomic.Pointer[Trace]
 }
 
 // storage is the part of a Table that depends on the operations.
@@ -83,10 +94,9 @@ type storage struct {
 	operations *exchange.Operations
 	minutes    *exchange.Minutes
 	slots      []slot
-	ways       int     // slots of a bucket
-	swept      int     // the slot that Sweep saw last
-	bySource   []*slot // the slots of the current packet's source address
-	reserve    limit.Reserve
+	ways       int                // slots of a bucket
+	swept      int                // the slot that Sweep saw last
+	bySource   []*slot            // the slots of the current packet's source address
 	single     exchange.Responder // decodes a packet alone
 	spare      exchange.Responder // keeps a copy of a slot that may be evicted
 }
@@ -106,7 +116,14 @@ func New(cfg Config) (*Table, error) {
 	if cfg.Rate == 0 {
 		cfg.Rate = DefaultRate
 	}
-	t := &Table{cfg: cfg, limit: limit.NewChallenges(float64(cfg.Rate), limit.KeyWork)}
+	if cfg.KeyWork == 0 {
+		cfg.KeyWork = limit.KeyWork
+	}
+	reserved, others := limit.SplitWork(cfg.KeyWork)
+	t := &Table{
+		cfg: cfg, limit: limit.NewChallenges(float64(cfg.Rate), others),
+		reserve: limit.NewReserve(cfg.Operations, cfg.Rate, reserved),
+	}
 	if _, err := io.ReadFull(cfg.Random, t.seed[:]); err != nil {
 		return nil, fmt.Errorf("handshakes: draw a seed: %w", err)
 	}
@@ -130,7 +147,6 @@ func (t *Table) newStorage(o *exchange.Operations) *storage {
 		slots:      make([]slot, n),
 		ways:       ways,
 		bySource:   make([]*slot, 0, ways),
-		reserve:    limit.NewReserve(o, t.cfg.Rate),
 	}
 	responders := exchange.NewResponders(n+2, o)
 	for i := range r.slots {
@@ -140,15 +156,52 @@ func (t *Table) newStorage(o *exchange.Operations) *storage {
 	return r
 }
 
-// Update replaces the operations from the next packet on. It discards all
-// unfinished exchanges. It allocates the new memory in the caller's goroutine, so
-// that no packet waits for it.
+// Update changes the operations from the next packet on. The exchanges of one that
+// stays, which is the same pointer before and after, go on; so do the requests that are
+// not complete, if no operation of their kind changes. All others end. It allocates the
+// new memory in the caller's goroutine, so that no packet waits for it.
 func (t *Table) Update(o *exchange.Operations) { t.update.Store(t.newStorage(o)) }
 
 func (t *Table) updateStorage() {
-	if r := t.update.Swap(nil); r != nil {
-		t.storage = *r
-		t.minutes.Turn(t.wall)
+	r := t.update.Swap(nil)
+	if r == nil {
+		return
+	}
+	before := t.slots
+	t.storage = *r
+	t.minutes.Turn(t.wall)
+	t.reserve.Update(t.operations)
+	stays := map[*exchange.Operation]bool{}
+	for _, o := range t.operations.List() {
+		stays[o] = true
+	}
+	for i := range before {
+		t.adopt(&before[i], stays)
+	}
+}
+
+// adopt takes an exchange over from the slots before Update, if its operation stays. (If
+// so many operations are new that an address has another bucket, it may find no room.)
+func (t *Table) adopt(from *slot, stays map[*exchange.Operation]bool) {
+	switch from.State() {
+	case exchange.Requesting:
+	case exchange.Challenged:
+		if !stays[from.Requested().Operation()] {
+			return
+		}
+	default:
+		return
+	}
+	bucket := t.bucketOf(from.client)
+	i := slices.IndexFunc(bucket, func(s slot) bool { return s.State() == exchange.Free })
+	if i < 0 {
+		return
+	}
+	to := &bucket[i]
+	responder := to.Responder
+	if responder.Adopt(&from.Responder, t.minutes.Kinds(from.client)) {
+		*to = *from
+		to.Responder = responder
 	}
 }
 
@@ -161,14 +214,17 @@ func (t *Table) Turn(wall time.Time) {
 	t.minutes.Turn(wall)
 }
 
-// Receive handles an empty packet.
+// Receive handles an empty packet that this host received.
 func (t *Table) Receive(source, destination netip.AddrPort, now time.Time) {
+	t.Take(Arrival{Source: source, Destination: destination}, now)
+}
+
+// Take handles an empty packet. Like Receive, only one goroutine may call it.
+func (t *Table) Take(a Arrival, now time.Time) {
 	t.updateStorage()
-	p := packet{
-		source:      netip.AddrPortFrom(source.Addr().Unmap(), source.Port()),
-		destination: netip.AddrPortFrom(destination.Addr().Unmap(), destination.Port()),
-		now:         now,
-	}
+	a.Source = netip.AddrPortFrom(a.Source.Addr().Unmap(), a.Source.Port())
+	a.Destination = netip.AddrPortFrom(a.Destination.Addr().Unmap(), a.Destination.Port())
+	p := packet{source: a.Source, destination: a.Destination, arrival: a, now: now}
 	p.bucket = t.bucketOf(p.source.Addr())
 	t.bySource = t.bySource[:0]
 	for i := range p.bucket {
@@ -176,7 +232,7 @@ func (t *Table) Receive(source, destination netip.AddrPort, now time.Time) {
 			t.bySource = append(t.bySource, s)
 		}
 	}
-	switch port := destination.Port(); {
+	switch port := p.destination.Port(); {
 	case !t.operations.IsResponse(port):
 		t.count(t.receiveRequest(p))
 	case !t.operations.IsRequest(port):
@@ -189,6 +245,7 @@ func (t *Table) Receive(source, destination netip.AddrPort, now time.Time) {
 // packet holds the arguments of Receive, and the bucket of the source address.
 type packet struct {
 	source, destination netip.AddrPort
+	arrival             Arrival
 	now                 time.Time
 	bucket              []slot
 }
@@ -234,13 +291,15 @@ func (t *Table) waitingPort(p packet) uint16 {
 // waitsFor reports whether the slot has a challenge, for the source port or for any
 // port, that waits for a response to the packet's destination.
 func (s *slot) waitsFor(port uint16, p packet) bool {
-	return s.State() == exchange.Challenged && s.port == port && s.server == p.destination.Addr()
+	here := s.server == p.destination.Addr() || s.split && p.arrival.relayed()
+	return s.State() == exchange.Challenged && s.port == port && here
 }
 
 // checkResponse adds a packet to the response to one challenge.
 func (t *Table) checkResponse(s *slot, p packet) Outcome {
-	before := s.Packets()
+	before, o := s.Packets(), s.Requested().Operation()
 	if !s.Response(p.destination.Port(), p.now) {
+		t.traced(o, Refused, p.source.Addr())
 		return Refused
 	}
 	s.renew(before, p.now)

@@ -464,23 +464,49 @@ func TestPublicAddressAndRandomPort(t *testing.T) {
 	}
 }
 
-func TestUpdateEndsWhatHasBegun(t *testing.T) {
-	o := operation(t, "ssh-alice", exchange.NATAware, false)
-	w := newHarness(t, nil, o)
-	p := w.newClient(o, "10.0.0.7", "203.0.113.9", fixed(5000))
-	p.send(p.requestPorts())
-	response := p.responsePorts()
-	list := []*exchange.Operation{operation(t, "ssh-bob-1", exchange.NATAware, false)}
-	others, err := exchange.NewOperations(list, plan)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Update(others)
-	p.send(response)
-	p.begin("10.0.0.7")
-	p.send(p.requestPorts())
-	if len(w.proofs) != 0 || len(w.sent) != 1 {
-		t.Errorf("proofs %v, sent %d", w.proofs, len(w.sent))
+// TestUpdate: exchanges of an operation that stays go on, and those of one that is
+// replaced or removed end; so do requests that are not complete, unless nothing changes.
+func TestUpdate(t *testing.T) {
+	for name, c := range map[string]struct{ stays, other bool }{
+		"nothing changes": {true, true}, "another is replaced": {true, false}, "it is replaced": {false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, other := operation(t, "ssh-alice", exchange.NATAware, false), operation(t, "ssh-bob-1", exchange.NATAware, false)
+			w := newHarness(t, nil, o, other)
+			p := w.newClient(o, "10.0.0.7", "203.0.113.9", fixed(5000))
+			p.send(p.requestPorts())
+			response := p.responsePorts()
+			p.send(response[:len(response)/2])
+			q := w.newClient(o, "10.0.0.7", "203.0.113.10", fixed(5000))
+			request := q.requestPorts()
+			q.send(request[:len(request)/2])
+			if !c.stays {
+				o = operation(t, "ssh-alice", exchange.NATAware, false)
+			}
+			if !c.other {
+				other = operation(t, "ssh-bob-1", exchange.NATAware, false)
+			}
+			next, err := exchange.NewOperations([]*exchange.Operation{o, other}, plan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Update(next)
+			p.send(response[len(response)/2:])
+			if got := len(w.proofs) == 1; got != c.stays {
+				t.Errorf("proved: %t, want %t", got, c.stays)
+			}
+			sent := len(w.sent)
+			q.send(request[len(request)/2:])
+			if got := len(w.sent) > sent; got != (c.stays && c.other) {
+				t.Errorf("the request has a challenge: %t", got)
+			}
+			p.begin("10.0.0.7")
+			p.send(p.requestPorts())
+			p.send(p.responsePorts())
+			if want := map[bool]int{false: 1, true: 2}[c.stays]; len(w.proofs) != want {
+				t.Errorf("%d proofs, want %d", len(w.proofs), want)
+			}
+		})
 	}
 }
 

@@ -35,7 +35,7 @@ type counting struct {
 	calls int
 }
 
-func (c *counting) Record(e []sessions.Entry) error {
+func (c *counting) Record(e []sessions.Entry) []error {
 	c.calls++
 	return c.Journal.Record(e)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -17,13 +18,15 @@ import (
 // a new reservation. So a grant waits for the disk at most once in that time.
 const reserveAhead = 5 // seconds
 
-// Record records used nonces. When it returns nil, a strict store has them on
+// Record records used nonces: all entries, or none. When it returns nil, a strict store has them on
 // stable storage. A relaxed store has them in memory, and on stable storage within
 // flushPause; but if the last flush failed, or a stamp is later than the reserved
 // ones, it writes them as a strict store does.
-func (s *Store) Record(entries []sessions.Entry) error {
-	_, err := s.RecordLeases(entries, nil)
-	return err
+func (s *Store) Record(entries []sessions.Entry) []error {
+	if _, err := s.RecordLeases(entries, nil); err != nil {
+		return slices.Repeat([]error{err}, len(entries))
+	}
+	return nil
 }
 
 // RecordLeases is Record, and stores leases in the same transaction: a grant may
@@ -153,6 +156,7 @@ func (s *Store) transact(h header, change func(records) error) error {
 	})
 	if err == nil {
 		s.header = h
+		s.writes.Add(1)
 		return nil
 	}
 	// A write that failed has changed nothing on disk, but a mapped page may

@@ -41,7 +41,7 @@ func TestFullDisk(t *testing.T) {
 		// A relaxed store notices with the next flush.
 		refused := false
 		for mark := uint32(2); !refused; mark++ {
-			err := s.Record(crowd(1000, mark))
+			_, err := s.RecordLeases(crowd(1000, mark), nil)
 			refused = errors.Is(err, syscall.ENOSPC)
 			if err == nil && cfg(dir).Relaxed {
 				time.Sleep(flushPause / 10)
@@ -49,7 +49,7 @@ func TestFullDisk(t *testing.T) {
 				t.Fatalf("%s: on a full disk: %v", name, err)
 			}
 		}
-		if err := s.Record(crowd(1, 50)); !errors.Is(err, syscall.ENOSPC) {
+		if _, err := s.RecordLeases(crowd(1, 50), nil); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("%s: still full: %v", name, err)
 		}
 		if s.Failures() < 2 {

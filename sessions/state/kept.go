@@ -40,6 +40,15 @@ type Kept struct {
 	Since     time.Time       // by the wall clock; whole seconds are kept
 	// Fingerprints of the secrets of the operation and of the client.
 	Secret, ClientSecret verify.Fingerprint
+	End                  End // zero: it lasts until it is closed
+}
+
+// End is when a lease ends that a server had in force when it stopped. It ends at the
+// earlier one of the two times, and with the kernel.
+type End struct {
+	Boot  string        // identifies the kernel's start
+	Since time.Duration // since then, suspensions included
+	Wall  int64         // Unix seconds
 }
 
 // ReadKept reads the leases that last until they are closed. No file means that

@@ -17,13 +17,14 @@ import (
 )
 
 // keptVersion is the version of the file's format. A later one is a NewerError.
-const keptVersion = versionAny
+const keptVersion = versionEnds
 
 // The versions of the files with leases. A file that has no lease for any address is one
 // of the first version, which earlier releases read.
 const (
 	versionAddresses = 1
 	versionAny       = 2 // the peer may be access.AnyAddress, and has no address
+	versionEnds      = 3 // a lease may have an End, and then no operation
 )
 
 // versionFor returns the version of a file with leases for these peers.
@@ -47,15 +48,20 @@ type keptHeader struct {
 // keptLine is a lease in the file.
 type keptLine struct {
 	Service      string `json:"service"`
-	Operation    string `json:"operation"`
+	Operation    string `json:"operation,omitempty"`
 	Client       string `json:"client,omitempty"`
 	Peer         string `json:"peer"`
 	Zone         string `json:"zone,omitempty"` // of the peer
 	Address      string `json:"address"`
 	Anyone       bool   `json:"anyone,omitempty"`
 	Since        int64  `json:"since"` // Unix seconds
-	Secret       string `json:"secret"`
+	Secret       string `json:"secret,omitempty"`
 	ClientSecret string `json:"client_secret,omitempty"`
+
+	// Of a lease that ends.
+	Boot  string `json:"boot,omitempty"`
+	Ends  int64  `json:"ends,omitempty"`  // nanoseconds since the kernel's start
+	Until int64  `json:"until,omitempty"` // Unix seconds
 }
 
 // encodeKept returns the content of the file.
@@ -73,6 +79,9 @@ func encodeKept(list []Kept) ([]byte, error) {
 	sum := sha256.Sum256(lines.Bytes())
 	var content bytes.Buffer
 	version := versionFor(list, func(k Kept) access.Peer { return k.Peer })
+	if slices.ContainsFunc(list, func(k Kept) bool { return k.End != (End{}) }) {
+		version = versionEnds
+	}
 	err := json.NewEncoder(&content).Encode(keptHeader{version, len(list), hex.EncodeToString(sum[:])})
 	if err != nil {
 		return nil, err
@@ -87,7 +96,11 @@ func encodeKept(list []Kept) ([]byte, error) {
 func (k Kept) line() keptLine {
 	l := keptLine{
 		Service: k.Service, Operation: k.Operation, Peer: k.Peer.Prefix.String(), Zone: k.Peer.Zone,
-		Address: addressText(k.Address), Anyone: k.Anyone, Since: k.Since.Unix(), Secret: fmt.Sprintf("%016x", uint64(k.Secret)),
+		Address: addressText(k.Address), Anyone: k.Anyone, Since: k.Since.Unix(),
+		Boot: k.End.Boot, Ends: int64(k.End.Since), Until: k.End.Wall,
+	}
+	if k.Operation != "" {
+		l.Secret = fmt.Sprintf("%016x", uint64(k.Secret))
 	}
 	if k.Client != (wire.Identifier{}) {
 		l.Client, l.ClientSecret = string(k.Client[:]), fmt.Sprintf("%016x", uint64(k.ClientSecret))
@@ -136,8 +149,9 @@ func decodeKeptLine(line []byte) (k Kept, err error) {
 	}
 	k = Kept{
 		Service: l.Service, Operation: l.Operation, Peer: access.Peer{Prefix: prefix, Zone: l.Zone},
-		Anyone: l.Anyone, Since: time.Unix(l.Since, 0),
+		Anyone: l.Anyone, Since: time.Unix(l.Since, 0), End: End{l.Boot, time.Duration(l.Ends), l.Until},
 	}
+	ends := k.End != (End{})
 	if k.Address, err = parseAddress(l.Address); err != nil {
 		return k, err
 	}
@@ -146,13 +160,15 @@ func decodeKeptLine(line []byte) (k Kept, err error) {
 		return k, errors.New("its client is not an identifier")
 	case k.Peer.IsAnyone() || !holds(k.Peer, k.Address):
 		return k, errors.New("its peer does not contain its address")
-	case l.Service == "" || l.Operation == "":
+	case l.Service == "" || l.Operation == "" && (!ends || l.Client == ""):
 		return k, errors.New("it names no service or no operation")
+	case ends && (l.Boot == "" || l.Ends <= 0 || l.Until <= 0):
+		return k, errors.New("its end is not complete")
 	}
 	copy(k.Client[:], l.Client)
 	secret, ok := parseFingerprint(l.Secret)
 	clientSecret, ok2 := parseFingerprint(l.ClientSecret)
-	if !ok || (l.Client != "") != ok2 || l.Client == "" && l.ClientSecret != "" {
+	if ok != (l.Operation != "") || l.Operation == "" && l.Secret != "" || (l.Client != "") != ok2 || l.Client == "" && l.ClientSecret != "" {
 		return k, errors.New("it has no fingerprint of a secret")
 	}
 	k.Secret, k.ClientSecret = secret, clientSecret

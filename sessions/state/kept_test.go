@@ -45,7 +45,11 @@ func TestKeptLeasesAreStored(t *testing.T) {
 	link.Peer = access.PeerOf(link.Address, access.PrefixHost)
 	four := keptLease(6)
 	four.Peer = access.PeerIn(four.Address, 20, access.PrefixHost)
-	want = append(want, six, link, four)
+	ends := keptLease(8) // of knocks
+	ends.Operation, ends.Secret, ends.End = "", 0, End{"6f1c", time.Hour + 1, 1_800_000_900}
+	requested := keptLease(9)
+	requested.End = ends.End
+	want = append(want, six, link, four, ends, requested)
 	if err := WriteKept(dir, want); err != nil {
 		t.Fatal(err)
 	}
@@ -127,12 +131,12 @@ func TestEachDamageOpensNothing(t *testing.T) {
 	if !errors.As(err, &damaged) || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "lease close --all") {
 		t.Errorf("damaged: %v", err)
 	}
-	if err := os.WriteFile(keptFile(dir), []byte(`{"version":3}`+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(keptFile(dir), []byte(`{"version":4}`+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var newer *NewerError
 	if _, err := ReadKept(dir); !errors.As(err, &newer) || newer.Path != keptFile(dir) ||
-		!strings.Contains(err.Error(), "has format 3, this release reads formats up to 2") {
+		!strings.Contains(err.Error(), "has format 4, this release reads formats up to 3") {
 		t.Errorf("of a later release: %v", err)
 	}
 	if err := os.WriteFile(keptFile(dir), make([]byte, maxKeptFile+1), 0o600); err != nil {

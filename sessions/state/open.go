@@ -45,6 +45,7 @@ type Store struct {
 	gap       Gap       // of this start
 	newest    atomic.Uint32
 
+	writes   atomic.Uint64
 	failures atomic.Uint64
 
 	mu       sync.Mutex // one transaction at a time

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,9 +138,9 @@ func (h *host) without(id wire.Identifier) (list []sessions.Client) {
 }
 
 // Record implements sessions.Journal.
-func (h *host) Record(entries []sessions.Entry) error {
+func (h *host) Record(entries []sessions.Entry) []error {
 	if h.full {
-		return errors.New("no room")
+		return slices.Repeat([]error{errors.New("no room")}, len(entries))
 	}
 	return h.store.Record(entries)
 }

@@ -12,6 +12,12 @@ import (
 // FileName is the name of the state file in its directory.
 const FileName = "nonces.db"
 
+// Writes returns how many transactions are on stable storage since the start.
+func (s *Store) Writes() uint64 { return s.writes.Load() }
+
+// Path returns the path of the file.
+func (s *Store) Path() string { return s.path }
+
 // Failures returns how many writes of the file have failed.
 func (s *Store) Failures() uint64 { return s.failures.Load() }
 

@@ -36,6 +36,43 @@ func Restored(highest uint32) Window {
 	return w
 }
 
+// Recorded returns the window that had a highest nonce and a ring.
+func Recorded(highest uint32, r Ring) Window { return Window{uint64(highest) + 1, r} }
+
+// Clean reports whether no bit stands for a nonce above the highest one, or for none at
+// all. A window that began empty is clean.
+func (w *Window) Clean() bool {
+	if w.next == 0 {
+		return w.ring == Ring{}
+	}
+	last := w.next - 1
+	if above := w.ring[last/blockBits%blocks] >> (last % blockBits) >> 1; above != 0 {
+		return false
+	}
+	for b := last/blockBits + 1; b < blocks; b++ {
+		if w.ring[b] != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Merge makes the nonces used that another window has used.
+func (w *Window) Merge(other Window) {
+	if other.next > w.next {
+		*w, other = other, *w
+	}
+	if other.next == 0 {
+		return
+	}
+	// The blocks of both. Nonces that w accepts in them are not below the window of the
+	// other.
+	last := (other.next - 1) / blockBits
+	for b := max((w.next-1)/blockBits+1, blocks) - blocks; b <= last; b++ {
+		w.ring[b%blocks] |= other.ring[b%blocks]
+	}
+}
+
 // Accept reports whether a nonce is unused, and records it as used. The nonce
 // must be authenticated.
 func (w *Window) Accept(nonce uint32) bool {

@@ -154,3 +154,34 @@ func TestFloorIsTheLowestThatPasses(t *testing.T) {
 		}
 	})
 }
+
+// TestMergeAgainstModel: after a merge, a nonce is used if it was used in one of the
+// windows.
+func TestMergeAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		near := rapid.Uint32Range(0, 700)
+		window := func(name string) Window {
+			var w Window
+			if rapid.Bool().Draw(t, name+" restored") {
+				w = Restored(near.Draw(t, name+" mark"))
+			}
+			for _, n := range rapid.SliceOfN(near, 0, 60).Draw(t, name+" nonces") {
+				w.Accept(n)
+			}
+			return w
+		}
+		a, b := window("a"), window("b")
+		merged := a
+		merged.Merge(b)
+		if h, used := b.Highest(); used {
+			if recorded := Recorded(h, b.Ring()); recorded != b {
+				t.Fatalf("recorded: got %v, want %v", recorded, b)
+			}
+		}
+		for n := range uint32(1000) {
+			if got, want := merged.Unused(n), a.Unused(n) && b.Unused(n); got != want {
+				t.Fatalf("nonce %d: unused %v, want %v", n, got, want)
+			}
+		}
+	})
+}

@@ -129,6 +129,15 @@ func (s Sequences) KnockAt(t TB, id string, at schedule.Place, base uint32) veri
 	return s.verify(t, Sign(t, s.wire(id, at, base)), at)
 }
 
+// KnockStamped is Knock with another timestamp of the minute.
+func (s Sequences) KnockStamped(t TB, id string, m schedule.Minute, base uint32, sequence int, timestamp uint32) verify.Knock {
+	t.Helper()
+	at := schedule.Place{Minute: m, Index: int8(sequence)}
+	k := s.wire(id, at, base)
+	k.Timestamp = timestamp
+	return s.verify(t, Sign(t, k), at)
+}
+
 // Closing is Knock for a closing knock. The client has a lease.
 func (s Sequences) Closing(t TB, id string, m schedule.Minute, base uint32, sequence int) verify.Knock {
 	t.Helper()

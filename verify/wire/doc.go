@@ -3,7 +3,8 @@
 // specification; testdata/vectors.json its test vectors.
 //
 //	client:  Knock{…}.Sign(secret) -> AppendBinary -> datagram
-//	         or SignClosing, for a knock that closes
+//	         or SignClosing, for a knock that closes; the secret is the client's, or
+//	         its GatewayKey for one of several servers
 //	server:  datagram -> Parse -> Knock (parsed, not authenticated)
 //
 // A Knock is only parsed: nothing in it may be trusted before package verify

@@ -2,7 +2,7 @@
 // errors.
 //
 // Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or file, and nothing
-// was changed; 130 interrupted.
+// was changed; 130 interrupted. An error with a FailureCode method has that code.
 //
 // An error goes to standard error, as text, with a hint below it. If the
 // arguments ask for --json, the error goes to standard output instead, as the
@@ -29,6 +29,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -69,7 +70,8 @@ type Env struct {
 	LookupIP func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
 	// HandOver gives signals back to the command, which handles them itself from
-	// then on: a signal no longer ends its context.
+	// then on: a signal no longer ends its context. One that came before has ended it when
+	// HandOver returns.
 	HandOver func()
 }
 
@@ -110,9 +112,11 @@ func (e Env) Err() *output.Printer {
 const repeatTime = 250 * time.Millisecond
 
 // handleSignals calls stop after the first signal, and exit after the first one
-// that comes later than repeatTime.
+// that comes later than repeatTime. It returns when signals is closed.
 func handleSignals(signals <-chan os.Signal, stop, exit func()) {
-	<-signals
+	if _, open := <-signals; !open {
+		return
+	}
 	stop()
 	begin := time.Now()
 	for range signals {
@@ -123,22 +127,38 @@ func handleSignals(signals <-chan os.Signal, stop, exit func()) {
 	}
 }
 
+// signalContext returns a context that SIGINT and SIGTERM end, and Env.HandOver.
+func signalContext(exit func()) (ctx context.Context, handOver func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals, handled := make(chan os.Signal, 2), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		defer close(handled)
+		handleSignals(signals, cancel, exit)
+	}()
+	return ctx, sync.OnceFunc(func() {
+		signal.Stop(signals) // waits for signals on their way to the channel
+		close(signals)
+		<-handled
+	})
+}
+
 // Main runs the program and exits. SIGINT and SIGTERM end the context of the
 // command; a second one ends the program at once, unless it comes together with
 // the first.
 func Main(command func(Env) *cobra.Command) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go handleSignals(signals, cancel, func() { os.Exit(Interrupted) })
+	ctx, handOver := signalContext(func() { os.Exit(Interrupted) })
 	env := Env{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: terminal.Wrap(os.Stdout), Stderr: terminal.Wrap(os.Stderr),
 		Clock: clock.System(), Getenv: os.Getenv, Zone: time.Local,
 		StdoutTerminal: terminal.Is(os.Stdout), StderrTerminal: terminal.Is(os.Stderr),
-		HandOver: func() { signal.Stop(signals) },
+		HandOver: handOver,
 	}
 	os.Exit(Run(ctx, env, command(env)))
 }
+
+// addManual adds a command to builds with the tag "manual".
+var addManual = func(Env, *cobra.Command) {}
 
 // Run executes a command, prints its error, and returns the exit code.
 func Run(ctx context.Context, env Env, root *cobra.Command) int {
@@ -151,14 +171,14 @@ func Run(ctx context.Context, env Env, root *cobra.Command) int {
 		return nil
 	}
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.AddCommand(manCommand(env, root))
+	addManual(env, root)
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
 			Group(c) // cobra accepts an unknown shell
 		}
 	}
-	root.Version = version()
+	root.Version = Version()
 	explainArguments(root)
 	acceptDays(root)
 	root.SetArgs(env.Args)

@@ -22,7 +22,8 @@ type Failure struct {
 }
 
 // Explain returns what to print about an error. An error has a hint if it has the method
-// Hint, a reason with ReasonCode, and certain and likely lines with Diagnosis.
+// Hint, a reason with ReasonCode, another exit code with
+// FailureCode, and certain and likely lines with Diagnosis.
 func Explain(err error) Failure {
 	f := Failure{Error: err.Error(), ExitCode: Failed}
 	var hinted interface{ Hint() string }
@@ -51,6 +52,10 @@ func Explain(err error) Failure {
 	var misuse interface{ Misuse() }
 	if errors.As(err, &misuse) {
 		f.ExitCode = Misused
+	}
+	var failed interface{ FailureCode() int }
+	if errors.As(err, &failed) {
+		f.ExitCode = failed.FailureCode()
 	}
 	return f
 }

@@ -1,47 +1,37 @@
+//go:build manual
+
 package cli
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 
-	"sallyport/sessions/durable"
+	"sallyport/cmd/internal/manual"
 )
 
-// manCommand writes the manual pages of a program and all its commands.
-func manCommand(env Env, root *cobra.Command) *cobra.Command {
-	return &cobra.Command{
-		Use:   "man DIR",
-		Short: "Write the manual pages into a directory",
-		Args:  cobra.ExactArgs(1),
+func init() { addManual = withManual }
+
+// withManual adds the command that writes the manual pages of a program and all its
+// commands. The pages name the version of the programs to which they belong: this
+// program can be built once for several.
+func withManual(env Env, root *cobra.Command) {
+	root.AddCommand(&cobra.Command{
+		Use:    "man DIR VERSION",
+		Short:  "Write the manual pages of a version into a directory",
+		Hidden: true, // the pages are those of programs without this command
+		Args:   cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if err := durable.MkdirAll(args[0], 0o755); err != nil {
-				return fmt.Errorf("make the directory: %w", err)
-			}
-			date := built(env)
-			header := doc.GenManHeader{Section: "1", Source: "Sallyport " + root.Version, Manual: "Sallyport", Date: &date}
-			root.DisableAutoGenTag = true
-			err := durable.AsOwner(filepath.Join(args[0], root.Name()+".1"), func(path string) error {
-				return doc.GenManTree(root, &header, filepath.Dir(path))
-			})
-			if err != nil {
-				return fmt.Errorf("write the manual pages: %w", err)
-			}
-			return nil
+			return manual.Write(root, args[0], args[1], built(env))
 		},
-	}
+	})
 }
 
-// built returns the date of the manual pages: that of the build, so that the same
-// pages come out of the same program, whenever it runs. SOURCE_DATE_EPOCH
-// (https://reproducible-builds.org) has precedence over the commit that was built,
-// and that over the program's file.
+// built returns the date of the manual pages: SOURCE_DATE_EPOCH
+// (https://reproducible-builds.org), or else that of the commit that was built. In a
+// build without .git it is the present.
 func built(env Env) time.Time {
 	if seconds, err := strconv.ParseInt(env.Variable("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
 		return time.Unix(seconds, 0).UTC()
@@ -53,13 +43,5 @@ func built(env Env) time.Time {
 			}
 		}
 	}
-	path, err := os.Executable()
-	if err != nil {
-		return env.Now().UTC()
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return env.Now().UTC()
-	}
-	return info.ModTime().UTC()
+	return env.Now().UTC()
 }

@@ -12,9 +12,9 @@ const development = "devel"
 // The Dockerfile does so, because a build there has no .git.
 var given string
 
-// version is the version that the build was given. Without one it is the version
+// Version is the version that the build was given. Without one it is the version
 // that Go has derived from .git, and in a build without .git "devel".
-func version() string {
+func Version() string {
 	if given != "" {
 		return given
 	}

@@ -36,6 +36,8 @@ func Run(t *testing.T, pattern string, setup func(*testscript.Env) error) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "UTC")
+			// The race detector would make each command wait for a second at its end.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			// In a directory that is closed to others, no file is exposed.
 			err := os.Chmod(filepath.Dir(env.WorkDir), 0o755)
 			if setup == nil || err != nil {

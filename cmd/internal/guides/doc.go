@@ -28,10 +28,11 @@
 //	file PATH        the reader writes the block to a file
 //	append PATH      the reader adds the block to a file
 //	docker NAME      container/test runs this block under NAME
-//	systemd NAME     container/test runs this block under NAME
+//	systemd NAME     container/test-systemd runs this block under NAME
+//	packages NAME    container/packages/test runs this block under NAME
 //	gate NAME        .ci/run runs this block under NAME
 //
-// The two scripts read a block's commands from the guide, by .ci/guide, run
+// The scripts read a block's commands from the guide, by .ci/guide, run
 // exactly these, and fail if they have not run a block that is marked for them.
 // The one exception is the block "tests": .ci/run compares its commands with two
 // known ones, adds flags to the first, and is the second. Here the test checks

@@ -25,7 +25,7 @@ type block struct {
 type mark struct {
 	root   bool   // in the session of the host's root
 	client bool   // on the client's host
-	action string // "", "file", "append", "docker", "systemd" or "gate"
+	action string // "", "file", "append", "docker", "systemd", "packages" or "gate"
 	of     string // PATH or NAME
 }
 
@@ -190,7 +190,7 @@ func parseMark(text string) (m mark, err error) {
 	m.action, m.of = words[0], strings.Join(words[1:], " ")
 	count := len(words) - 1
 	switch m.action {
-	case "file", "append", "docker", "systemd", "gate":
+	case "file", "append", "docker", "systemd", "packages", "gate":
 		if m.root && m.action != "file" && m.action != "append" {
 			return m, fmt.Errorf("mark %q: a script runs as root without it", text)
 		}

@@ -211,7 +211,7 @@ func (r *run) block(b block) {
 		err = os.WriteFile(s.path(b.mark.of), []byte(r.ids.replace(b.text)), 0o600)
 	case "append":
 		err = s.appendTo(s.path(b.mark.of), r.ids.replace(b.text))
-	case "docker", "systemd":
+	case "docker", "systemd", "packages":
 		err = inContainerTest(b.mark.action, b.mark.of)
 		r.elsewhere += len(b.commands)
 	case "gate":
@@ -285,23 +285,30 @@ func (r *run) check(at string, b block) {
 		text = "version = 1\nports = 3\nport_secret_file = \"port_secret\"\nclients = \"clients.txt\"\n" + text
 	}
 	r.write(filepath.Join(dir, "gate/sallyportd.toml"), text)
-	for _, m := range regexp.MustCompile(`(?m)^secret_file = "([^"]*)"`).FindAllStringSubmatch(text, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^(?:secret|password|relay_key)_file = "([^"]*)"`).FindAllStringSubmatch(text, -1) {
 		r.write(filepath.Join(dir, "gate", m[1]), strings.Repeat("0123456789abcdef", 4)+"\n")
+	}
+	if m := regexp.MustCompile(`(?m)^clients_key_file = "([^"]*)"`).FindStringSubmatch(text); m != nil {
+		r.write(filepath.Join(dir, "gate", m[1]), "sallyport-clients-key-"+strings.Repeat("0123456789abcdef", 4)+"\n")
 	}
 	if out, err := r.server.run(fmt.Sprintf("sallyportd check -c '%s/gate/sallyportd.toml'", dir)); err != nil {
 		r.t.Errorf("%s: %v\n%s", at, err, out)
 	}
 }
 
-// inContainerTest reports whether container/test runs the blocks of a kind and
-// a name.
+// inContainerTest reports whether a test in container/ runs the blocks of a kind and a
+// name.
 func inContainerTest(kind, name string) error {
-	text, err := os.ReadFile(filepath.Join(root, "container/test"))
-	if err != nil {
-		return err
+	var text []byte
+	for _, file := range []string{"container/test", "container/test-fleet", "container/test-systemd", "container/test-systemd-programs", "container/packages/test"} {
+		part, err := os.ReadFile(filepath.Join(root, file))
+		if err != nil {
+			return err
+		}
+		text = append(text, part...)
 	}
 	if !regexp.MustCompile(`(?m)^[^#\n]*\bguide ` + kind + " " + regexp.QuoteMeta(name) + `(?:\s|$)`).Match(text) {
-		return fmt.Errorf("container/test does not run %s %s", kind, name)
+		return fmt.Errorf("no test in container/ runs %s %s", kind, name)
 	}
 	return nil
 }

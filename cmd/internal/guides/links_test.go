@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -23,7 +24,7 @@ var (
 // TestLinks holds that each relative link of each Markdown file leads to a file,
 // and to a heading of it.
 func TestLinks(t *testing.T) {
-	found := 0
+	found, headings := 0, map[string][]string{}
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -51,7 +52,7 @@ func TestLinks(t *testing.T) {
 			}
 			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s links to %s: %v", path, m[1], err)
-			} else if anchor != "" && !hasHeading(t, target, anchor) {
+			} else if anchor != "" && !hasHeading(t, headings, target, anchor) {
 				t.Errorf("%s links to %s: no such heading", path, m[1])
 			}
 		}
@@ -66,17 +67,19 @@ func TestLinks(t *testing.T) {
 }
 
 // hasHeading reports whether a file has a heading with this anchor, as GitHub
-// makes them.
-func hasHeading(t *testing.T, path, anchor string) bool {
+// makes them. It reads each file once.
+func hasHeading(t *testing.T, headings map[string][]string, path, anchor string) bool {
 	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(string(text), ""), -1) {
-		if strings.ReplaceAll(notInSlugs.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-") == anchor {
-			return true
+	if _, found := headings[path]; !found {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		headings[path] = []string{}
+		for _, m := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(string(text), ""), -1) {
+			slug := strings.ReplaceAll(notInSlugs.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")
+			headings[path] = append(headings[path], slug)
 		}
 	}
-	return false
+	return slices.Contains(headings[path], anchor)
 }

@@ -130,7 +130,7 @@ func directRequirements(t *testing.T) (paths []string) {
 		}
 		for _, r := range module.Require {
 			tool := slices.ContainsFunc(module.Tool, func(t struct{ Path string }) bool {
-				return strings.HasPrefix(t.Path, r.Path+"/")
+				return t.Path == r.Path || strings.HasPrefix(t.Path, r.Path+"/")
 			})
 			if (!r.Indirect || tool) && !slices.Contains(paths, r.Path) {
 				paths = append(paths, r.Path)

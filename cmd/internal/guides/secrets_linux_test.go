@@ -99,13 +99,13 @@ func TestDockerContext(t *testing.T) {
 			rules = append(rules, line)
 		}
 	}
-	list := exec.Command("go", "list", "-deps", "./cmd/sallyport", "./cmd/sallyportd")
+	list := exec.Command("go", "list", "-deps", "-tags", "manual", "./cmd/sallyport", "./cmd/sallyportd", "./cmd/sallyportd/internal/withcaps")
 	list.Dir = root
 	packages, err := list.Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"*", "!go.mod", "!go.sum", "!cmd/sallyportd/internal/config/reference.toml", "!sessions/gate/pages/*.html", "!cmd/sallyportd/internal/page/parts/*", "!ingest/xdp/shield_bpfel.o"}
+	want := []string{"*", "!go.mod", "!go.sum", "!container/one-program", "!cmd/sallyportd/internal/config/reference.toml", "!sessions/gate/pages/*.html", "!cmd/sallyportd/internal/page/parts/*", "!cmd/sallyportd/internal/statuspage/parts/*", "!ingest/xdp/shield_bpfel.o"}
 	var sources []string
 	for _, p := range strings.Fields(string(packages)) {
 		if dir, own := strings.CutPrefix(p, "sallyport/"); own {

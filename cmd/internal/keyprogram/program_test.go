@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/bench/race"
 	"sallyport/sessions/client"
 )
 
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
 		play(os.Args[1], os.Args[2:])
 	}
+	race.Children()
 	os.Exit(m.Run())
 }
 

@@ -56,28 +56,41 @@ func Ask(ctx context.Context, prompt string) (string, error) {
 // maxPassphrase is the longest passphrase, in bytes.
 const maxPassphrase = 1024
 
-// Read reads a passphrase from a descriptor of the process: its first line. It reads no
-// byte of the next one, which may be for another program.
-func Read(fd int) (string, error) {
+// Descriptor is a descriptor of the process with passphrases, a line each. Programs that
+// the process starts do not get it, except for standard input.
+type Descriptor struct {
+	fd int
+	f  *os.File
+}
+
+// Open returns a descriptor of the process.
+func Open(fd int) (*Descriptor, error) {
 	if fd < 0 || fd == 1 || fd == 2 {
-		return "", fmt.Errorf("expected a descriptor to read from, 0 or from 3 on, got %d", fd)
+		return nil, fmt.Errorf("expected a descriptor to read from, 0 or from 3 on, got %d", fd)
 	}
-	f := os.Stdin
-	if fd != 0 {
-		if f = os.NewFile(uintptr(fd), "the passphrase"); f == nil {
-			return "", fmt.Errorf("descriptor %d is not open", fd)
-		}
-		defer f.Close()
+	if fd == 0 {
+		return &Descriptor{fd, os.Stdin}, nil
 	}
+	closeOnExec(fd)
+	f := os.NewFile(uintptr(fd), "the passphrase")
+	if f == nil {
+		return nil, fmt.Errorf("descriptor %d is not open", fd)
+	}
+	return &Descriptor{fd, f}, nil
+}
+
+// Read reads the next passphrase. It reads no byte of the next line, which may be for
+// another program.
+func (d *Descriptor) Read() (string, error) {
 	var line []byte
 	for b := make([]byte, 1); len(line) <= maxPassphrase; {
-		n, err := f.Read(b)
+		n, err := d.f.Read(b)
 		if n == 1 && b[0] != '\n' {
 			line = append(line, b[0])
 			continue
 		}
 		if err != nil && err != io.EOF {
-			return "", fmt.Errorf("read the passphrase from descriptor %d: %v", fd, errors.Unwrap(err))
+			return "", fmt.Errorf("read the passphrase from descriptor %d: %v", d.fd, errors.Unwrap(err))
 		}
 		if n == 1 || err == io.EOF {
 			break

@@ -3,7 +3,7 @@
 // recipient and armour. So the program age can open them too.
 //
 //	Lock.Encrypt, Decrypt   the content
-//	Ask, Read               the passphrase: from a terminal, or from a descriptor
+//	Ask, Descriptor         the passphrase: from a terminal, or from a descriptor
 //
 // A passphrase is never a value of a flag or of the environment: other processes and
 // shells' histories can have those.

@@ -9,6 +9,7 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
+	"golang.org/x/sys/unix"
 )
 
 // quick is a work factor for tests.
@@ -112,8 +113,12 @@ func TestRead(t *testing.T) {
 		}
 		w.WriteString(text)
 		w.Close()
-		fd := dup(t, r)
-		got, err := Read(fd)
+		d, err := Open(dup(t, r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := d.Read()
+		d.f.Close()
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%.20q: %.20q, %v", text, got, err)
 		}
@@ -127,8 +132,39 @@ func TestRead(t *testing.T) {
 		r.Close()
 	}
 	for _, fd := range []int{-1, 1, 2, 1 << 20} {
-		if got, err := Read(fd); err == nil {
-			t.Errorf("descriptor %d: %q", fd, got)
+		d, err := Open(fd)
+		if err == nil {
+			_, err = d.Read()
+		}
+		if err == nil {
+			t.Errorf("descriptor %d: a passphrase", fd)
+		}
+	}
+}
+
+// TestReadSeveral: a descriptor has the passphrases of a profile and of a key, a line each,
+// and is no longer open in programs that the process starts.
+func TestReadSeveral(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	w.WriteString("of the profile\nof the key\n")
+	w.Close()
+	fd := dup(t, r)
+	d, err := Open(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.f.Close()
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("flags %x, %v", flags, err)
+	}
+	for _, want := range []string{"of the profile", "of the key", ""} {
+		if got, err := d.Read(); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q, %v; expected %q", got, err, want)
 		}
 	}
 }

@@ -55,15 +55,24 @@ func read(nameOrPath string) (path string, data []byte, err error) {
 	if data, err = textfile.Decode(path, data); err != nil {
 		return "", nil, err
 	}
+	// Other users may read a profile of public keys, or with secret_files = "shared", and
+	// change none.
 	// Parse reports an invalid profile.
 	var says struct {
 		SecretFiles string `toml:"secret_files"`
 	}
 	toml.Unmarshal(data, &says)
-	if err := (secretfile.Rules{Shared: says.SecretFiles == profilefile.Shared}).Check(path, f); err != nil {
+	shared := says.SecretFiles == profilefile.Shared || !HasSecrets(data)
+	if err := (secretfile.Rules{Shared: shared}).Check(path, f); err != nil {
 		return "", nil, err
 	}
 	return path, data, nil
+}
+
+// HasSecrets reports whether the text of a profile has secrets, or may have some.
+func HasSecrets(text []byte) bool {
+	f, err := decode(text)
+	return err != nil || f.Challenge == nil || !f.Challenge.Signed() || f.HasSecrets()
 }
 
 func locate(nameOrPath string) (string, error) {
@@ -118,6 +127,17 @@ func Nonces(ctx context.Context, p client.Profile) (client.NonceFile, error) {
 		Path: filepath.Join(existing(dirs, name, earlier), name), Earlier: filepath.Join(existing(dirs, earlier), earlier),
 		First: p.FirstNonce, Drawn: drawn,
 	}, nil
+}
+
+// Gateways returns the path of the file in which the client remembers gateways, in the
+// user's state directory.
+func Gateways() (string, error) {
+	dirs, err := stateDirs()
+	if err != nil {
+		return "", fmt.Errorf("find the user's state directory: %w", err)
+	}
+	const name = "gateways"
+	return filepath.Join(existing(dirs, name), name), nil
 }
 
 // Carriers returns the file in which the client remembers carriers, in the user's state

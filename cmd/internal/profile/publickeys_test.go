@@ -19,8 +19,8 @@ func TestPublicKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, two := exchange.PublicKey{Key: [32]byte{1}}, exchange.PublicKey{Key: [32]byte{2}}
-	security := exchange.PublicKey{Key: [32]byte{1}, Application: "ssh:"}
+	one, two := exchange.PublicKey{Key: [32]byte{3}}, exchange.PublicKey{Key: [32]byte{2}}
+	security := exchange.PublicKey{Key: [32]byte{3}, Application: "ssh:"}
 	ranges := challenge.Encoding{Scheme: challenge.Ranges, Base: 10000, DataBits: 8, Restart: 20}
 	responses := ranges
 	responses.Base = 25600

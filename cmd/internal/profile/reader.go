@@ -76,7 +76,7 @@ func (r Reader) load(ctx context.Context, nameOrPath string, lost bool) (p clien
 	}
 	s.Programs.use(&p, r.Stderr)
 	if c := p.Challenge; c != nil && c.Operation.Signed() {
-		c.Key = sshkey.For(*c, r.Ask)
+		c.Key = sshkey.For(*c, r.Ask, r.Stderr)
 	}
 	s.Content, err = decode(text)
 	return p, s, text, err

@@ -64,6 +64,10 @@ func (r Reader) settle(ctx context.Context, path string, data []byte, programs P
 		return nil, nil, fmt.Errorf("%s: the profile has no such secret: secret_command and mac_command are for the key secret, "+
 			"and challenge.secret_command is for that of [challenge]", path)
 	}
+	if held.Operation && content.Challenge.Signed() {
+		return nil, nil, hint.With(fmt.Errorf("%s: the operation has public keys, and no secret that a program could hold", path),
+			"to keep the private key in hardware, let the SSH agent hold it: agent = true in [challenge]; for a profile that has had programs: sallyport profile set NAME --none")
+	}
 	text = data
 	for _, s := range []struct {
 		table, key string
@@ -137,7 +141,7 @@ func otherSecret(key string) error {
 }
 
 var (
-	tableLine  = regexp.MustCompile(`^\s*\[\s*"?'?([A-Za-z.]*)`)
+	tableLine  = regexp.MustCompile(`^\s*\[\[?\s*"?'?([A-Za-z.]*)`)
 	secretLine = regexp.MustCompile(`^\s*(secret|"secret"|'secret')\s*=`)
 )
 

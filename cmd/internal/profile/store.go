@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -129,11 +130,24 @@ func OfSameClient(name string, p client.Profile) (same []string) {
 			continue
 		}
 		o, err := Load(other)
-		if err == nil && o.HasSequence() && o.Server == p.Server && o.Identifier == p.Identifier {
+		if err == nil && o.HasSequence() && sameServer(o, p) && o.Identifier == p.Identifier {
 			same = append(same, other)
 		}
 	}
 	return same
+}
+
+// sameServer reports whether two profiles have a server in common.
+func sameServer(a, b client.Profile) bool {
+	servers := func(p client.Profile) []string {
+		all := []string{p.Server}
+		for _, g := range p.Gateways {
+			all = append(all, g.Server)
+		}
+		return all
+	}
+	of := servers(b)
+	return slices.ContainsFunc(servers(a), func(s string) bool { return s != "" && slices.Contains(of, s) })
 }
 
 // pathOf returns the path of the profile of a name. A name has no separators, and

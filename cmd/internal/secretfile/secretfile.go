@@ -10,7 +10,6 @@
 package secretfile
 
 import (
-	"fmt"
 	"io"
 	"os"
 
@@ -42,25 +41,7 @@ func (r Rules) Open(path string) (*os.File, error) {
 }
 
 // OpenAny is Open without Check.
-func OpenAny(path string) (*os.File, error) {
-	f, err := durable.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		kind := "a special file"
-		if info.IsDir() {
-			kind = "a directory"
-		}
-		err = fmt.Errorf("%s: expected a regular file, got %s", path, kind)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
+func OpenAny(path string) (*os.File, error) { return durable.OpenRegular(path) }
 
 // Create makes a new file with these contents, which only its owner can read. If
 // the path exists already, even as a link, the error wraps fs.ErrExist. After any

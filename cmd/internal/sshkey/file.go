@@ -3,20 +3,18 @@ package sshkey
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 
-	"golang.org/x/crypto/ssh"
-
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
+	"sallyport/cmd/internal/textfile"
 	"sallyport/verify/challenge/exchange"
 )
 
@@ -44,34 +42,57 @@ func (s *fileSigner) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	private, err := s.read(ctx, path)
+	text, err := readKeyFile(path)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
-	public := exchange.PublicKey{Key: [ed25519.PublicKeySize]byte(private.Public().(ed25519.PublicKey))}
-	if err := among(s.keys, public); err != nil {
+	private, err := s.parse(ctx, path, text)
+	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	s.private = private
 	return nil
 }
 
-func (s *fileSigner) read(ctx context.Context, path string) (ed25519.PrivateKey, error) {
-	if private, public := strings.CutSuffix(path, ".pub"); public {
-		return nil, hint.With(errors.New("expected the file of a private key, got that of a public one"), "set key = \""+private+"\" in the profile")
-	}
-	f, err := secretfile.Rules{}.Open(path)
-	if err != nil {
+// readKeyFile returns the text of a file that only this user may read. The error names
+// the file.
+func readKeyFile(path string) ([]byte, error) {
+	f, err := secretfile.OpenAny(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, hint.With(err, "set key in the profile to the file of your private key, such as ~/.ssh/id_ed25519; or agent = true in its place")
+	case errors.Is(err, fs.ErrPermission):
+		return nil, hint.With(err, "the file, or a directory above it, belongs to another user")
+	case err != nil:
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	if err == nil && len(text) > maxKeyFile {
+		err = fmt.Errorf("%s: expected the file of a private key, at most %d bytes, got more", path, maxKeyFile)
+	}
+	if err == nil {
+		text, err = textfile.Decode(path, text)
+	}
 	if err != nil {
 		return nil, err
 	}
-	key, err := ssh.ParseRawPrivateKey(text)
-	var locked *ssh.PassphraseMissingError
-	if errors.As(err, &locked) {
+	if err := refusePublic(path, text); err != nil { // which others may read
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return text, secretfile.Rules{}.Check(path, f)
+}
+
+// parse returns the key of a file. It asks for no passphrase of a key that the server does
+// not know.
+func (s *fileSigner) parse(ctx context.Context, path string, text []byte) (ed25519.PrivateKey, error) {
+	private, public, err := parsePrivate(text, nil)
+	if errors.Is(err, errPassphrase) {
+		if public != (exchange.PublicKey{}) {
+			if err := s.known(path, public); err != nil {
+				return nil, err
+			}
+		}
 		if s.ask == nil {
 			return nil, errors.New("the key has a passphrase, which this command does not ask for")
 		}
@@ -79,21 +100,25 @@ func (s *fileSigner) read(ctx context.Context, path string) (ed25519.PrivateKey,
 		if askErr != nil {
 			return nil, askErr
 		}
-		key, err = ssh.ParseRawPrivateKeyWithPassphrase(text, []byte(passphrase))
-		if errors.Is(err, x509.IncorrectPasswordError) {
-			return nil, errors.New("wrong passphrase")
-		}
+		private, public, err = parsePrivate(text, []byte(passphrase))
 	}
 	if err != nil {
-		// The text of the error may name what the file has.
-		return nil, hint.With(errors.New("expected an Ed25519 private key in the format of OpenSSH"),
-			"make one: ssh-keygen -t ed25519; a security key's file does not have the key: add it to the SSH agent, and set agent = true in place of key")
+		return nil, err
 	}
-	private, ok := key.(*ed25519.PrivateKey)
-	if !ok || len(*private) != ed25519.PrivateKeySize {
-		return nil, errors.New("expected an Ed25519 private key, got one of another type")
+	return private, s.known(path, public)
+}
+
+// known returns an error unless the server knows a key.
+func (s *fileSigner) known(path string, k exchange.PublicKey) error {
+	if among(s.keys, k) {
+		return nil
 	}
-	return *private, nil
+	var others []string
+	for _, k := range s.keys {
+		others = append(others, Fingerprint(k))
+	}
+	return hint.With(fmt.Errorf("the key %s is none of public_keys in the profile", Fingerprint(k)),
+		"the server knows "+strings.Join(others, ", ")+"; set key to the file of such a key, or send the public key, "+path+".pub, to the server's administrator")
 }
 
 // Sign implements client.KeySigner.
@@ -117,10 +142,4 @@ func expand(path string) (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	return filepath.Join(home, rest), err
-}
-
-// Fingerprint returns the fingerprint of a key as ssh-keygen -l prints it.
-func Fingerprint(k exchange.PublicKey) string {
-	sum := k.Fingerprint()
-	return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
 }

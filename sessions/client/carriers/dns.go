@@ -1,6 +1,7 @@
 package carriers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -12,31 +13,31 @@ import (
 	"sallyport/verify/challenge/carrier"
 )
 
-// resolverTime is how long the resolver of the system may take, if the client knows the
-// zone's servers.
-const resolverTime = 4 * time.Second
-
 // DNSConfig configures a DNS. Zone is required.
 type DNSConfig struct {
 	Zone     string        // as ParseZone reads it
 	Servers  []string      // as ParseServer reads them; may be empty
 	Resolver *net.Resolver // nil: that of the system
+	Pause    time.Duration // how long a way may be silent before the next one begins, at most; 0: 2 s
 }
 
 // DNS carries messages in the names of queries.
 type DNS struct {
-	zone string
-	ways []way
+	zone  string
+	pause time.Duration
+	ways  []resolver
 
 	mu     sync.Mutex
 	worked int // the way of the last challenge
 }
 
-// way is a resolver, or a server of the zone.
-type way struct {
+// resolver is one that the system has, or a server of the zone.
+type resolver struct {
 	name   string
 	lookup *net.Resolver
 }
+
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // NewDNS makes a DNS. It sends nothing.
 func NewDNS(cfg DNSConfig) (*DNS, error) {
@@ -44,10 +45,19 @@ func NewDNS(cfg DNSConfig) (*DNS, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &DNS{zone: zone, ways: []way{{"the resolver", cfg.Resolver}}}
-	if cfg.Resolver == nil {
-		d.ways[0].lookup = net.DefaultResolver
+	d := &DNS{zone: zone, pause: cmp.Or(cfg.Pause, wayPause)}
+	var dialer net.Dialer
+	own, dial := cfg.Resolver, dialFunc(dialer.DialContext)
+	if own == nil {
+		own = net.DefaultResolver
+	} else if own.Dial != nil {
+		dial = own.Dial
 	}
+	d.ways = []resolver{{"the resolver", own}}
+	// Some networks answer in the server's place, or drop queries, by UDP only.
+	overTCP := []resolver{{"the resolver, over TCP,", &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, at string) (net.Conn, error) {
+		return dial(ctx, "tcp", at)
+	}}}}
 	for _, s := range cfg.Servers {
 		host, port, err := ParseServer(s)
 		if err != nil {
@@ -56,96 +66,114 @@ func NewDNS(cfg DNSConfig) (*DNS, error) {
 		to := net.JoinHostPort(host, strconv.Itoa(int(port)))
 		// A resolver of this program that asks one server, by UDP, and by TCP if the answer
 		// does not fit.
-		direct := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			var dialer net.Dialer
+		d.ways = append(d.ways, resolver{s, &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, network, to)
-		}}
-		d.ways = append(d.ways, way{s, direct})
+		}}})
+		overTCP = append(overTCP, resolver{s + ", over TCP,", &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "tcp", to)
+		}}})
 	}
+	d.ways = append(d.ways, overTCP...)
 	return d, nil
 }
 
-// Request sends a request, and returns the challenge. The error is a *Fault, or that of
-// ctx.
-func (d *DNS) Request(ctx context.Context, m *carrier.Message) ([]byte, error) {
-	var first error
+// Request sends a request, and returns when a challenge was accepted. The error is a
+// *Fault, or that of ctx.
+func (d *DNS) Request(ctx context.Context, m *carrier.Message, accept Accept) error {
+	ways := make([]way, len(d.ways))
 	for i, w := range d.ways {
-		challenge, err := d.request(ctx, w, m, i+1 < len(d.ways))
-		if err == nil {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.worked = i
-			return challenge, nil
-		}
-		if ctx.Err() != nil {
-			if first == nil {
-				first = d.unanswered(ctx, w, err)
-			}
-			return nil, first
-		}
-		if first == nil || worse(first, err) {
-			first = err
-		}
+		ways[i] = func(ctx context.Context, offer Accept) error { return d.send(ctx, w, m, offer) }
 	}
-	return nil, first
+	won, err := race(ctx, d.pause, ways, accept)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.worked = won
+	return nil
 }
 
-// worse reports whether an error shows more than another one.
-func worse(known, next error) bool {
-	var a, b *Fault
-	return errors.As(known, &a) && errors.As(next, &b) && a.Cause == NoResolver && b.Cause != NoResolver
+// Respond sends a response, by the way of the challenge, and by the others if that one
+// fails. The answer to it has no meaning.
+func (d *DNS) Respond(ctx context.Context, m *carrier.Message) error {
+	d.mu.Lock()
+	worked := d.worked
+	d.mu.Unlock()
+	var ways []way
+	for i := range d.ways {
+		w := d.ways[(worked+i)%len(d.ways)]
+		ways = append(ways, func(ctx context.Context, _ Accept) error { return d.deliver(ctx, w, m) })
+	}
+	_, err := race(ctx, d.pause, ways, func([]byte) bool { return true })
+	return err
 }
 
-// request sends the parts of a request by one way, at the same time, in any order.
-func (d *DNS) request(ctx context.Context, w way, m *carrier.Message, more bool) ([]byte, error) {
-	if more {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, resolverTime)
-		defer cancel()
-	}
-	type answer struct {
-		challenge []byte
-		err       error
-	}
+// send sends the parts of a message by one way. One of the answers is the challenge.
+func (d *DNS) send(ctx context.Context, w resolver, m *carrier.Message, offer Accept) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	answers := make(chan answer, m.Labels())
-	for i := range m.Labels() {
-		go func() {
-			challenge, err := d.query(ctx, w, m, i)
-			answers <- answer{challenge, err}
-		}()
-	}
-	var last error
-	for range m.Labels() {
-		a := <-answers
-		if a.err == nil {
-			return a.challenge, nil
-		}
-		if last == nil || !worse(a.err, last) {
-			last = a.err
+	errs := d.queries(ctx, w, m, offer)
+	all := make([]error, m.Labels())
+	for i := range all {
+		if all[i] = <-errs; all[i] == nil {
+			return nil
 		}
 	}
-	return nil, last
+	return most(ctx, all)
 }
 
-// query sends part i of a message, and returns the challenge.
-func (d *DNS) query(ctx context.Context, w way, m *carrier.Message, i int) ([]byte, error) {
+// deliver sends the parts of a message without a challenge by one way: each of them needs
+// an answer, whatever that is.
+func (d *DNS) deliver(ctx context.Context, w resolver, m *carrier.Message) error {
+	errs := d.queries(ctx, w, m, func([]byte) bool { return true })
+	var lost []error
+	for range m.Labels() {
+		err := <-errs
+		var f *Fault
+		if err != nil && (!errors.As(err, &f) || f.Cause != NoRecord && f.Cause != Rewritten) {
+			lost = append(lost, err)
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return most(ctx, lost)
+}
+
+// queries sends the parts of a message by one way, at the same time, in any order, and
+// returns the result of each.
+func (d *DNS) queries(ctx context.Context, w resolver, m *carrier.Message, offer Accept) <-chan error {
+	errs := make(chan error, m.Labels())
+	for i := range m.Labels() {
+		go func() { errs <- d.query(ctx, w, m, i, offer) }()
+	}
+	return errs
+}
+
+// query sends part i of a message. It returns nil if the answer was accepted.
+func (d *DNS) query(ctx context.Context, w resolver, m *carrier.Message, i int, offer Accept) error {
 	name := string(m.AppendLabel(nil, i)) + "." + d.zone + "."
 	texts, err := w.lookup.LookupTXT(ctx, name)
 	if err != nil {
-		return nil, d.unanswered(ctx, w, err)
+		return d.unanswered(ctx, w, err)
 	}
-	if len(texts) == 1 {
-		if challenge, reason := carrier.ParseText(nil, []byte(texts[0])); reason == carrier.Accepted {
-			return challenge, nil
+	fault := &Fault{Cause: Rewritten, By: w.name}
+	for _, text := range texts {
+		challenge, reason := carrier.ParseText(nil, []byte(text))
+		if reason != carrier.Accepted {
+			continue
 		}
+		if offer(challenge) {
+			return nil
+		}
+		fault.Cause = Forged
 	}
-	return nil, &Fault{Cause: Rewritten, By: w.name}
+	return fault
 }
 
 // unanswered returns the fault of a query without a text, or the error of ctx.
-func (d *DNS) unanswered(ctx context.Context, w way, err error) error {
+func (d *DNS) unanswered(ctx context.Context, w resolver, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
 	}
@@ -156,6 +184,8 @@ func (d *DNS) unanswered(ctx context.Context, w way, err error) error {
 		return known
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return &Fault{Cause: NoRecord, By: w.name}
+	case dns != nil && (dns.Err == "server misbehaving" || dns.Err == "lame referral"): // as package net reports an error of the server
+		return &Fault{Cause: ResolverFails, By: w.name, Err: short(err, d.zone)}
 	}
 	return &Fault{Cause: NoResolver, By: w.name, Err: short(err, d.zone)}
 }
@@ -171,19 +201,6 @@ func short(err error, zone string) error {
 		text += " (" + dns.Server + ")"
 	}
 	return errors.New("ask for a name in " + zone + ": " + text)
-}
-
-// Respond sends a response, by the way of the challenge. The answer to it has no meaning.
-func (d *DNS) Respond(ctx context.Context, m *carrier.Message) error {
-	d.mu.Lock()
-	w := d.ways[d.worked]
-	d.mu.Unlock()
-	_, err := d.request(ctx, w, m, false)
-	var fault *Fault
-	if errors.As(err, &fault) && (fault.Cause == NoRecord || fault.Cause == Rewritten) {
-		return nil
-	}
-	return err
 }
 
 // Close does nothing: each query has its own socket.

@@ -11,25 +11,32 @@ import (
 // Cause is why a message drew no challenge.
 type Cause uint8
 
-// The causes. With the first ones, no host has answered.
+// The causes. With those up to NoResolver, nothing has answered.
 const (
-	NoName       Cause = iota + 1 // the name of the host has no address, or cannot be resolved
-	Unreachable                   // no connection to the host, or to the proxy
-	TimedOut                      // no answer in time
-	NotTLS                        // a host answered, and not by TLS
-	Certificate                   // the certificate is not valid
-	ProxyLogin                    // the proxy requires a login (407)
-	ProxyRefuses                  // the proxy refuses a connection to the host
-	Redirected                    // an answer leads to another URL
-	Portal                        // the network requires a login (511), or an answer that is not encrypted redirects
-	Refused                       // the site, or something in front of it, refuses POST and GET
-	Busy                          // too many requests (429)
-	Gateway                       // something in front of the site gets no answer from it
-	OtherPage                     // the answer is no challenge
-	NoResolver                    // no resolver answers, or it cannot find the zone's servers
-	NoRecord                      // the answer to each query is that there is no record
-	Rewritten                     // the answer to a query is one that no server of the protocol gives
+	NoName        Cause = iota + 1 // the name of the host has no address, or cannot be resolved
+	Unreachable                    // no connection to the host, or to the proxy
+	TimedOut                       // no answer in time
+	NoResolver                     // no resolver answers
+	NotTLS                         // a host answered, and not by TLS
+	TLSRefused                     // a host answered by TLS, and ended the handshake
+	Certificate                    // the certificate is not valid
+	ProxyLogin                     // the proxy requires a login (407)
+	ProxyRefuses                   // the proxy refuses a connection to the host
+	ProxyTLS                       // the setting of the proxy requires TLS, and its TLS fails
+	Redirected                     // an answer leads to another URL
+	Portal                         // the network requires a login (511), or an answer that is not encrypted redirects
+	Refused                        // the site, or something in front of it, refuses POST and GET
+	Busy                           // too many requests (429)
+	Gateway                        // something in front of the site gets no answer from it
+	OtherPage                      // the answer is no challenge
+	ResolverFails                  // the resolver answers that it cannot find the zone's servers, or refuses
+	NoRecord                       // the answer to each query is that there is no record
+	Rewritten                      // the answer to a query is one that no server of the protocol gives
+	Forged                         // the answer has the form of a challenge, and the caller did not accept it
 )
+
+// Silent reports whether nothing has answered.
+func (c Cause) Silent() bool { return c <= NoResolver }
 
 // Fault is the error of a message that drew no challenge.
 type Fault struct {
@@ -45,6 +52,8 @@ func (f *Fault) Error() string {
 		return f.By + " did not answer in time"
 	case f.Err != nil:
 		return Line(f.Err)
+	case f.Cause == Forged:
+		return f.By + " answered with a challenge that is not authentic"
 	case f.Status != 0:
 		return fmt.Sprintf("%s answered with the status %d, and no challenge", f.By, f.Status)
 	}

@@ -41,7 +41,7 @@ func TestNamesOfCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	_, err = h.Request(t.Context(), testMessage(t))
+	err = h.Request(t.Context(), testMessage(t), never)
 	var fault *Fault
 	if !errors.As(err, &fault) || fault.Cause != Certificate {
 		t.Fatal(err)

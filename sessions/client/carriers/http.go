@@ -1,16 +1,16 @@
 package carriers
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,15 +31,19 @@ type HTTPConfig struct {
 	Addresses []netip.Addr
 	Roots     *x509.CertPool                   // nil: those of the system
 	Proxy     func(*url.URL) (*url.URL, error) // nil: SystemProxy
+	// Pause is as in DNSConfig.
+	Pause time.Duration
 }
 
 // HTTP carries messages by HTTP. Close it.
 type HTTP struct {
-	url       *url.URL
-	cfg       HTTPConfig
-	proxy     *url.URL // nil: none
-	client    *http.Client
-	transport *http.Transport
+	url    *url.URL
+	cfg    HTTPConfig
+	proxy  *url.URL     // nil: none
+	ways   []messageWay // at least one
+	worked atomic.Int32 // the way of the last challenge
+
+	sockets sockets
 }
 
 // ParseURL parses the URL of a server. Without TLS, anyone on the way could read the
@@ -91,23 +95,12 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	if cfg.Proxy == nil {
 		cfg.Proxy = SystemProxy
 	}
+	cfg.Pause = cmp.Or(cfg.Pause, wayPause)
 	h := &HTTP{url: u, cfg: cfg}
 	if h.proxy, err = cfg.Proxy(u); err != nil {
 		return nil, errProxy
 	}
-	h.transport = &http.Transport{
-		Proxy:                  http.ProxyURL(h.proxy),
-		DialContext:            h.dial,
-		TLSClientConfig:        &tls.Config{RootCAs: cfg.Roots, MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    1,
-		OnProxyConnectResponse: h.connected,
-	}
-	h.client = &http.Client{
-		Transport: h.transport,
-		// A challenge comes from the URL itself.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	h.ways = h.messageWays()
 	return h, nil
 }
 
@@ -119,41 +112,15 @@ func (h *HTTP) Proxied() bool { return h.proxy != nil }
 func (h *HTTP) URL() *url.URL { return h.url }
 
 // Client returns a client for further requests to the server: by the same proxy, with the
-// same certificates, over the same connection.
-func (h *HTTP) Client() *http.Client { return h.client }
+// same certificates, over the connection of the last challenge.
+func (h *HTTP) Client() *http.Client { return h.ways[h.worked.Load()].client }
 
-// Close closes the connections.
-func (h *HTTP) Close() { h.transport.CloseIdleConnections() }
-
-// dial connects to the server, or to the proxy.
-func (h *HTTP) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: connectTime}
-	if h.proxy != nil {
-		return dialer.DialContext(ctx, network, address)
+// Close closes the connections, also those of Client. No request is possible afterwards.
+func (h *HTTP) Close() {
+	for _, w := range h.ways {
+		w.transport.CloseIdleConnections() // in order, as far as they are idle
 	}
-	if h.cfg.Network != "" {
-		network = h.cfg.Network
-	}
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	var errs []error
-	for _, a := range h.cfg.Addresses {
-		if network == "tcp4" && !a.Is4() || network == "tcp6" && !a.Is6() {
-			continue
-		}
-		c, err := dialer.DialContext(ctx, network, net.JoinHostPort(a.String(), port))
-		if err == nil {
-			return c, nil
-		}
-		errs = append(errs, err)
-	}
-	c, err := dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, errors.Join(append(errs, err)...)
-	}
-	return c, nil
+	h.sockets.close()
 }
 
 // connected takes the answer of a proxy to CONNECT.
@@ -163,6 +130,8 @@ func (h *HTTP) connected(_ context.Context, proxy *url.URL, _ *http.Request, r *
 		return nil
 	case r.StatusCode == http.StatusProxyAuthRequired:
 		return &Fault{Cause: ProxyLogin, By: proxy.Host, Status: r.StatusCode}
+	case isGateway(r.StatusCode):
+		return &Fault{Cause: Gateway, By: proxy.Host, Status: r.StatusCode}
 	}
 	return &Fault{Cause: ProxyRefuses, By: proxy.Host, Status: r.StatusCode}
 }

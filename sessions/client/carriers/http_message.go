@@ -11,27 +11,39 @@ import (
 	"sallyport/verify/challenge/carrier"
 )
 
-// Request sends a request, and returns the challenge. The error is a *Fault, or that of
-// ctx.
-func (h *HTTP) Request(ctx context.Context, m *carrier.Message) (challenge []byte, err error) {
-	challenge, err = h.send(ctx, m, h.post)
-	if refusesPost(err) {
-		challenge, err = h.send(ctx, m, h.get)
+// Request sends a request, and returns when a challenge was accepted. The error is a
+// *Fault, or that of ctx.
+func (h *HTTP) Request(ctx context.Context, m *carrier.Message, accept Accept) error {
+	ways := make([]way, len(h.ways))
+	for i, w := range h.ways {
+		ways[i] = func(ctx context.Context, offer Accept) error { return h.send(ctx, w, m, offer) }
 	}
-	return challenge, err
+	won, err := race(ctx, h.cfg.Pause, ways, accept)
+	if err == nil {
+		h.worked.Store(int32(won))
+	}
+	return err
 }
 
-// Respond sends a response. The answer to it has no meaning, unless something in front of
-// the server refuses the request: then Respond returns an error. A response whose answer
-// was lost may be sent again: the server takes it once.
+// Respond sends a response, by the way of the challenge, and by the others if something in
+// front of the server refuses it, or gives no answer. The answer to it has no meaning. A
+// response may be sent again: the server takes it once.
 func (h *HTTP) Respond(ctx context.Context, m *carrier.Message) error {
-	_, err := h.send(ctx, m, h.post)
-	if refusesPost(err) || lost(err) {
-		_, err = h.send(ctx, m, h.get)
+	var ways []way
+	for i := range h.ways {
+		w := h.ways[(int(h.worked.Load())+i)%len(h.ways)]
+		ways = append(ways, func(ctx context.Context, _ Accept) error {
+			err := h.send(ctx, w, m, func([]byte) bool { return true })
+			var fault *Fault
+			if errors.As(err, &fault) && (fault.Cause == OtherPage || fault.Cause == Redirected) {
+				return nil // the site's own answer
+			}
+			return err
+		})
 	}
-	var fault *Fault
-	if errors.As(err, &fault) && (fault.Cause == OtherPage || fault.Cause == Redirected || fault.Cause == Refused) {
-		return nil // the site's own answer
+	_, err := race(ctx, h.cfg.Pause, ways, func([]byte) bool { return true })
+	if fault := (*Fault)(nil); errors.As(err, &fault) && fault.Cause == Refused {
+		return nil // the site may refuse strangers so
 	}
 	return err
 }
@@ -41,17 +53,6 @@ func (h *HTTP) Respond(ctx context.Context, m *carrier.Message) error {
 var refusing = []int{
 	http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusLengthRequired,
 	http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusNotImplemented,
-}
-
-func refusesPost(err error) bool {
-	var fault *Fault
-	return errors.As(err, &fault) && fault.Cause == Refused
-}
-
-// lost reports whether a connection has ended without an answer.
-func lost(err error) bool {
-	var fault *Fault
-	return errors.As(err, &fault) && (fault.Cause == Unreachable || fault.Cause == TimedOut) && fault.Status == 0
 }
 
 func (h *HTTP) post(ctx context.Context, m *carrier.Message) (*http.Request, error) {
@@ -70,31 +71,35 @@ func (h *HTTP) get(ctx context.Context, m *carrier.Message) (*http.Request, erro
 	return http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 }
 
-// send sends a message, and returns the challenge.
-func (h *HTTP) send(
-	ctx context.Context, m *carrier.Message, form func(context.Context, *carrier.Message) (*http.Request, error),
-) ([]byte, error) {
-	r, err := form(ctx, m)
+// send sends a message by one way. It returns nil if the answer was accepted.
+func (h *HTTP) send(ctx context.Context, w messageWay, m *carrier.Message, offer Accept) error {
+	if fault := w.dead.Load(); fault != nil {
+		return fault
+	}
+	r, err := w.form(ctx, m)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r.Header.Set("User-Agent", Agent)
 	r.Header.Set("Accept", "text/html")
-	answer, err := h.client.Do(r)
+	answer, err := w.client.Do(r)
 	if err != nil {
-		return nil, h.unanswered(ctx, err)
+		return h.unconnected(ctx, w, err)
 	}
 	defer answer.Body.Close()
 	page, err := io.ReadAll(io.LimitReader(answer.Body, int64(carrier.MaxPage)+1))
 	if err != nil {
-		return nil, h.unanswered(ctx, err)
+		return h.unanswered(ctx, err)
 	}
 	if answer.StatusCode == http.StatusOK {
 		if challenge, reason := carrier.ParsePage(nil, page); reason == carrier.Accepted {
-			return challenge, nil
+			if offer(challenge) {
+				return nil
+			}
+			return &Fault{Cause: Forged, By: h.url.Host, Status: answer.StatusCode}
 		}
 	}
-	return nil, h.other(answer)
+	return h.other(answer)
 }
 
 // other returns the fault of an answer that is no challenge.
@@ -115,10 +120,14 @@ func (h *HTTP) other(answer *http.Response) error {
 		}
 	case code == http.StatusTooManyRequests:
 		f.Cause = Busy
-	case code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout:
+	case isGateway(code):
 		f.Cause = Gateway
 	case slices.Contains(refusing, code):
 		f.Cause = Refused
 	}
 	return f
+}
+
+func isGateway(code int) bool {
+	return code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout
 }

@@ -22,6 +22,9 @@ func testMessage(t *testing.T) *carrier.Message {
 	return &m
 }
 
+// never accepts no challenge.
+func never([]byte) bool { return false }
+
 // TestErrorsHaveNoSecrets: neither a message, which a path contains, nor the password of a
 // proxy.
 func TestErrorsHaveNoSecrets(t *testing.T) {
@@ -32,12 +35,8 @@ func TestErrorsHaveNoSecrets(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("a proxy: %v", err)
 	}
-	// The server refuses the POST, and ends the connection of the GET.
+	// The server ends each connection, that of the GET last.
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost {
-			w.WriteHeader(http.StatusMethodNotAllowed)
-			return
-		}
 		c, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -51,7 +50,7 @@ func TestErrorsHaveNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	_, err = h.Request(t.Context(), testMessage(t))
+	err = h.Request(t.Context(), testMessage(t), never)
 	var fault *Fault
 	if !errors.As(err, &fault) || fault.Cause != Unreachable || strings.Contains(err.Error(), ".html") {
 		t.Errorf("a path: %v", err)
@@ -76,7 +75,7 @@ func TestDialsKnownAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	if _, err := h.Request(t.Context(), testMessage(t)); err == nil || !strings.HasPrefix(from, "127.0.0.1:") {
+	if err := h.Request(t.Context(), testMessage(t), never); err == nil || !strings.HasPrefix(from, "127.0.0.1:") {
 		t.Errorf("from %q, %v", from, err)
 	}
 }

@@ -51,6 +51,10 @@ type Config struct {
 	Knock func(context.Context, Request) (Opened, error)
 	// OpenFor is how long a service stays open after a knock; 0: unknown.
 	OpenFor time.Duration
+	// Opened is what a knock of the caller has opened for the first route, and Age the time
+	// since that began. The zero value: nothing.
+	Opened Opened
+	Age    time.Duration
 	// Dial connects to an address; nil: a net.Dialer. A connection by TCP must be a Conn.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -69,9 +73,14 @@ type Route struct {
 	Rotates bool   // each knock opens another port
 	// Prover proves connections that are made without a knock; nil: the service asks for
 	// no proof.
-	Prover  *client.ConnProver
+	Prover  Prover
 	Streams []net.Listener
 	Packets []PacketConn
+}
+
+// Prover makes the proofs of connections, as a *client.ConnProver does.
+type Prover interface {
+	Prepare(ctx context.Context) (*client.Proof, error)
 }
 
 // PacketConn is a local socket for datagrams: a *net.UDPConn.
@@ -106,6 +115,10 @@ func Serve(ctx context.Context, cfg Config, routes []Route) error {
 		if served[i], err = newRoute(r); err != nil {
 			return err
 		}
+	}
+	if cfg.Opened.Service.IsValid() && len(served) > 0 {
+		s.opener.lease = lease{n: 1, begin: time.Now().Add(-cfg.Age), server: cfg.Opened.Server}
+		served[0].at = cfg.Opened.Service
 	}
 	ctx, s.fatal = context.WithCancelCause(ctx)
 	defer s.fatal(nil)

@@ -10,12 +10,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"sallyport/bench/race"
 )
 
 // TestMain is also the program that inherits sockets: it prints what it got, and what
 // its children would get.
 func TestMain(m *testing.M) {
 	if os.Getenv("SALLYPORT_TEST_INHERITS") == "" {
+		race.Children()
 		os.Exit(m.Run())
 	}
 	sockets, err := Inherited()

@@ -41,9 +41,10 @@ func Sequence(cfg client.Config) func(context.Context, Request) (Opened, error) 
 }
 
 // confirmed knocks for a UDP service, which cannot be watched, and watches the TCP
-// service of the profile instead: the same knock opens it.
+// service of the profile instead: the same knock opens it. An exchange by another carrier
+// opens only its own service, and confirms nothing.
 func confirmed(ctx context.Context, cfg client.Config, port uint16) (Opened, error) {
-	cfg.Service, cfg.Keep, cfg.Attempts = "", false, 1
+	cfg.Service, cfg.Keep, cfg.Attempts, cfg.Else = "", false, 1, nil
 	result, err := client.Knock(ctx, cfg)
 	if err != nil {
 		return Opened{}, err

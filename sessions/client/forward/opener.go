@@ -43,6 +43,7 @@ type route struct {
 	quiet     time.Time      // traffic of flows causes no knock before
 	handshake time.Duration  // of the last plain connection; 0: unknown
 	unserved  unserved       // no program listens there
+	single    bool           // the last knock has opened one connection only: a tunnel
 }
 
 // attempt is a knock that runs.
@@ -112,7 +113,7 @@ func (o *opener) knock(ctx context.Context, r *route, q Request) (open opening, 
 	a := &attempt{done: make(chan struct{})}
 	o.running[r] = a
 	n, each := burst, knockPause
-	if r.Each {
+	if r.Each || r.single {
 		n, each = eachBurst, eachPause
 	}
 	wait := o.pace.take(time.Now(), n, each)
@@ -164,6 +165,7 @@ func (o *opener) run(ctx context.Context, r *route, a *attempt, wait time.Durati
 	}
 	o.lease = lease{n: o.lease.n + 1, begin: begin, server: opened.Server}
 	r.at, r.quiet, r.unserved = opened.Service, time.Time{}, unserved{}
+	r.single = opened.Conn != nil && !opened.Service.IsValid()
 	open := o.opening(r)
 	open.conn = opened.Conn
 	return open, nil

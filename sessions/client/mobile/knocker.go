@@ -36,6 +36,8 @@ func NewKnocker(profile *Profile, stateDir string) (*Knocker, error) {
 	switch {
 	case profile == nil:
 		return nil, errors.New("the profile is missing")
+	case profile.CountGateways() > 0:
+		return nil, errors.New("expected the profile of one server, got one with gateways: Gateway returns that of each")
 	case !filepath.IsAbs(stateDir):
 		return nil, fmt.Errorf("expected the absolute path of a directory of the app, got %q", stateDir)
 	}

@@ -1,6 +1,9 @@
 package mobile
 
 import (
+	"context"
+	"fmt"
+
 	"sallyport/sessions/client"
 	"sallyport/sessions/client/profilefile"
 )
@@ -18,7 +21,31 @@ func NewProfile(text string) (*Profile, error) {
 	return &Profile{p}, nil
 }
 
-// Server returns the host name or the address of the server.
+// CountGateways returns how many gateways the profile names; 0: it has one server. With
+// gateways, an app knocks with the profile of one of them, and if that fails, of the next.
+func (p *Profile) CountGateways() int { return len(p.p.Carriers()) }
+
+// Gateway returns the profile of a gateway, from 0.
+func (p *Profile) Gateway(index int) (*Profile, error) {
+	if n := p.CountGateways(); index < 0 || index >= n {
+		return nil, fmt.Errorf("expected the number of a gateway below %d, got %d", n, index)
+	}
+	all, err := p.p.AtGateways(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return &Profile{all[index]}, nil
+}
+
+// GatewayName returns the name of a gateway, from 0; empty: there is none.
+func (p *Profile) GatewayName(index int) string {
+	if index < 0 || index >= p.CountGateways() {
+		return ""
+	}
+	return p.p.Carriers()[index].Name
+}
+
+// Server returns the host name or the address of the server; empty: there are gateways.
 func (p *Profile) Server() string { return p.p.Server }
 
 // Client returns the identifier of the client; empty: the profile has only the

@@ -189,6 +189,7 @@ func (raw FileChallenge) hop(f Source) (bases uint16, key schedule.HopKey, err e
 type Operation struct {
 	Server, ID, Secret string
 	Addresses          []netip.Addr
+	Gateways           []client.Gateway // in place of the server: exchanges are split over them
 	Algorithm          exchange.Algorithm
 	RandomPort         bool
 	Service            string
@@ -239,8 +240,8 @@ func (o Operation) file() *FileChallenge {
 }
 
 // challengeOnly returns a profile without the sequence protocol.
-func (raw File) challengeOnly(f Source, c *client.Challenge) (client.Profile, error) {
-	if !client.ValidHost(raw.Server) {
+func (raw File) challengeOnly(f Source, c *client.Challenge, gateways []client.Gateway) (client.Profile, error) {
+	if gateways == nil && !client.ValidHost(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
 	for _, key := range []string{"generator", "nonce", "service", "bind", "open_for", "handshake", "expires", "rotate"} {
@@ -255,5 +256,5 @@ func (raw File) challengeOnly(f Source, c *client.Challenge) (client.Profile, er
 		return client.Profile{}, err
 	}
 	w, err := raw.watch(f)
-	return client.Profile{Server: raw.Server, Addresses: addresses, Watch: w, Challenge: c}, err
+	return client.Profile{Server: raw.Server, Addresses: addresses, Watch: w, Challenge: c, Gateways: gateways, Split: raw.Split}, err
 }

@@ -54,7 +54,10 @@ func unknownKey(table reflect.Type, keys map[string]any) string {
 		if !ok {
 			return name
 		}
-		if inner, ok := keys[name].(map[string]any); ok && tableOf(field.Type).Kind() == reflect.Struct {
+		if tableOf(field.Type).Kind() != reflect.Struct {
+			continue
+		}
+		for _, inner := range tables(keys[name]) {
 			if unknown := unknownKey(tableOf(field.Type), inner); unknown != "" {
 				return name + "." + unknown
 			}
@@ -63,8 +66,23 @@ func unknownKey(table reflect.Type, keys map[string]any) string {
 	return ""
 }
 
+// tables returns the tables of a value, which is one, or a list of them.
+func tables(value any) (all []map[string]any) {
+	list, ok := value.([]any)
+	if !ok {
+		list = []any{value}
+	}
+	for _, v := range list {
+		if table, ok := v.(map[string]any); ok {
+			all = append(all, table)
+		}
+	}
+	return all
+}
+
+// tableOf returns the type of a table, or of those in a list.
 func tableOf(t reflect.Type) reflect.Type {
-	if t.Kind() == reflect.Pointer {
+	if t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		return t.Elem()
 	}
 	return t

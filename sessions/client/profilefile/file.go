@@ -1,6 +1,7 @@
 package profilefile
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ const Version = 1
 // File is the content of a profile's file.
 type File struct {
 	Version int    `toml:"version" json:"version" expect:"1, the version of this file format"`
-	Server  string `toml:"server" json:"server" expect:"the host name or address of the server, without a port"`
+	Server  string `toml:"server,omitempty" json:"server" expect:"the host name or address of the server, without a port"`
 	// Addresses are those of the server. Without them, the client resolves its name.
 	Addresses   []string `toml:"addresses,omitempty" json:"addresses,omitempty" expect:"a list of at most 8 addresses of the server in quotes, such as [\"203.0.113.5\", \"2001:db8::5\"]"`
 	PortSecret  string   `toml:"port_secret,omitempty" json:"port_secret,omitempty" expect:"the secret from which the ports are derived, as text in quotes"`
@@ -38,6 +39,10 @@ type File struct {
 	// SecretFiles permits other users to read the file.
 	SecretFiles string      `toml:"secret_files,omitempty" json:"secret_files,omitempty" expect:"\"private\" or \"shared\""`
 	Rotate      *FileRotate `toml:"rotate,omitempty" json:"rotate,omitempty" expect:"a [rotate] table, with service = \":rotate\""`
+	// Gateways are in place of Server, Addresses and Nonce.
+	Gateways []FileGateway `toml:"gateways,omitempty" json:"gateways,omitempty" expect:"1 to 16 [[gateways]] tables"`
+	// Split sends the packets of an attempt to all gateways.
+	Split bool `toml:"split,omitempty" json:"split,omitempty" expect:"true or false; true requires at least two [[gateways]] tables"`
 	// With the challenge–response protocol, the keys of the sequence protocol may
 	// be missing.
 	Challenge *FileChallenge `toml:"challenge,omitempty" json:"challenge,omitempty" expect:"a [challenge] table"`
@@ -64,18 +69,31 @@ type Source interface {
 
 // ReplaceSecrets returns the content with text in place of each secret.
 func (f File) ReplaceSecrets(text string) File {
-	secrets := []*string{&f.PortSecret, &f.Secret}
 	if f.Challenge != nil {
 		challenge := *f.Challenge
 		f.Challenge = &challenge
-		secrets = append(secrets, &f.Challenge.Secret, &f.Challenge.HopSecret)
 	}
-	for _, s := range secrets {
+	for _, s := range f.secrets() {
 		if *s != "" {
 			*s = text
 		}
 	}
 	return f
+}
+
+// secrets returns the fields that are secret.
+func (f *File) secrets() []*string {
+	secrets := []*string{&f.PortSecret, &f.Secret}
+	if f.Challenge != nil {
+		secrets = append(secrets, &f.Challenge.Secret, &f.Challenge.HopSecret)
+	}
+	return secrets
+}
+
+// HasSecrets reports whether the content is secret. That of an operation with public keys
+// is not, unless its requests age.
+func (f File) HasSecrets() bool {
+	return slices.ContainsFunc(f.secrets(), func(s *string) bool { return *s != "" })
 }
 
 // TOML returns the text of a profile's file.
@@ -109,20 +127,26 @@ func (raw File) ProfileHeld(f Source, held Held) (client.Profile, error) {
 		return client.Profile{}, f.Errorf("secret_files", "got %q", raw.SecretFiles)
 	}
 	var challenge *client.Challenge
-	var err error
+	gateways, err := raw.gateways(f)
+	if err != nil {
+		return client.Profile{}, err
+	}
+	if raw.Split && len(gateways) < 2 {
+		return client.Profile{}, f.Errorf("split", "got true with %d gateways", len(gateways))
+	}
 	if raw.Challenge != nil {
 		if challenge, err = raw.Challenge.parse(f, held.Operation); err != nil {
 			return client.Profile{}, err
 		}
 		if !f.Has("port_secret") && !f.Has("ports") && !f.Has("identifier") && !f.Has("secret") && !held.Client {
-			return raw.challengeOnly(f, challenge)
+			return raw.challengeOnly(f, challenge, gateways)
 		}
 	}
 	for _, required := range []struct {
 		key     string
 		missing bool
 	}{
-		{"server", raw.Server == ""}, {"port_secret", raw.PortSecret == ""}, {"ports", !f.Has("ports")},
+		{"server", raw.Server == "" && gateways == nil}, {"port_secret", raw.PortSecret == ""}, {"ports", !f.Has("ports")},
 		{"identifier", raw.Identifier == ""},
 	} {
 		if required.missing {
@@ -134,9 +158,9 @@ func (raw File) ProfileHeld(f Source, held Held) (client.Profile, error) {
 	}
 	p := client.Profile{
 		Server: raw.Server, PortSecret: raw.PortSecret, Ports: raw.Ports,
-		Secret: []byte(raw.Secret), Service: raw.Service, FirstNonce: raw.Nonce, Challenge: challenge,
+		Secret: []byte(raw.Secret), Service: raw.Service, FirstNonce: raw.Nonce, Challenge: challenge, Gateways: gateways, Split: raw.Split,
 	}
-	if !client.ValidHost(raw.Server) {
+	if gateways == nil && !client.ValidHost(raw.Server) {
 		return client.Profile{}, f.Errorf("server", "got %q", raw.Server)
 	}
 	if p.Addresses, err = raw.addresses(f); err != nil {

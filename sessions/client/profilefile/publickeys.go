@@ -14,7 +14,10 @@ func (raw FileChallenge) Signed() bool { return raw.HostKey != "" }
 // publicKeys reads the keys of an operation with public keys.
 func (raw FileChallenge) publicKeys(f Source, c *client.Challenge, held bool) error {
 	switch {
-	case raw.Secret != "" || held:
+	case held:
+		return withHint(f.Errorf("challenge.host_key", "got one, but a program of this device has the operation's secret; an operation has a secret or public keys"),
+			"remove the programs first: sallyport profile set NAME --none")
+	case raw.Secret != "":
 		return f.Errorf("challenge.secret", "got host_key as well; an operation has a secret or public keys")
 	case raw.Key == "" && !raw.Agent:
 		return f.Errorf("challenge.key", "got neither")

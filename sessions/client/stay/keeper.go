@@ -35,6 +35,7 @@ type ended struct {
 }
 
 func newKeeper(cfg Config) *keeper {
+	cfg.list()
 	every, lease := cfg.Every, cfg.openFor()
 	if every == 0 {
 		every = renewEvery(cmp.Or(lease, DefaultOpenFor))

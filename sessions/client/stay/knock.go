@@ -13,19 +13,40 @@ import (
 // does not lose both.
 const againPause = 200 * time.Millisecond
 
-// byProtocol knocks by the protocol of the configuration.
+// byProtocol knocks by the protocol of the configuration, at one gateway after the other.
 func (k *keeper) byProtocol(ctx context.Context, why Reason) (result client.Result, addresses []netip.Addr, err error) {
-	renew := why == Renewal
-	if k.cfg.Exchange != nil {
-		result, err = k.exchange(ctx, renew, &addresses)
-	} else {
-		result, err = k.sequence(ctx, renew, &addresses)
-	}
+	renew, first := why == Renewal, true
+	g := k.cfg.Gateways
+	g.Once = g.Once || k.once
+	err = g.Try(ctx, func(ctx context.Context, t client.Turn) (bool, error) {
+		var at []netip.Addr
+		r, err := k.at(ctx, t, renew, &at)
+		confirmed := r.Watched || r.Carrier != ""
+		if r.Gateway = g.Names[t.Gateway]; first || err == nil && confirmed {
+			result, addresses, first = r, at, err != nil
+		}
+		return confirmed, err
+	})
 	return result, addresses, err
 }
 
-func (k *keeper) sequence(ctx context.Context, renew bool, addresses *[]netip.Addr) (client.Result, error) {
-	c := *k.cfg.Sequence
+// at knocks at one gateway.
+func (k *keeper) at(ctx context.Context, t client.Turn, renew bool, addresses *[]netip.Addr) (client.Result, error) {
+	if len(k.cfg.Exchanges) > 0 {
+		c := k.cfg.Exchanges[t.Gateway]
+		if t.Brief && c.Attempts == 0 {
+			c.Attempts = 1
+		}
+		return k.exchange(ctx, c, renew, addresses)
+	}
+	c := k.cfg.Sequences[t.Gateway]
+	if t.Brief && c.Attempts == 0 && c.Profile.Service != "" {
+		c.Attempts = 1
+	}
+	return k.sequence(ctx, c, renew, addresses)
+}
+
+func (k *keeper) sequence(ctx context.Context, c client.Config, renew bool, addresses *[]netip.Addr) (client.Result, error) {
 	c.Keep, c.NoWait, c.CheckBefore = false, true, halfOpen
 	c.Report = resolved(c.Report, addresses)
 	if k.once {
@@ -47,8 +68,7 @@ func (k *keeper) sequence(ctx context.Context, renew bool, addresses *[]netip.Ad
 }
 
 // exchange makes one exchange: its challenge proves that packets arrive.
-func (k *keeper) exchange(ctx context.Context, renew bool, addresses *[]netip.Addr) (client.Result, error) {
-	c := *k.cfg.Exchange
+func (k *keeper) exchange(ctx context.Context, c client.ExchangeConfig, renew bool, addresses *[]netip.Addr) (client.Result, error) {
 	c.Keep, c.CheckBefore = false, false
 	c.Report = resolved(c.Report, addresses)
 	if renew {

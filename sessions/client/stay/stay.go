@@ -5,18 +5,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sallyport/sessions/client"
 	"sallyport/sessions/clock"
 )
 
-// Config is the configuration of Run. One of Sequence and Exchange is required.
+// Config is the configuration of Run. One of Sequence, Exchange and Gateways is required.
 type Config struct {
 	// Sequence and Exchange are how to knock. Run does not use their fields Keep and
 	// CheckBefore, and no knock waits for the next minute: a later one uses its ports.
 	Sequence *client.Config
 	Exchange *client.ExchangeConfig
+	// Gateways are those that Run tries, if there are several: Sequences or Exchanges has
+	// one configuration for each name.
+	Gateways  client.Gateways
+	Sequences []client.Config
+	Exchanges []client.ExchangeConfig
 
 	// OpenFor is how long the server keeps the service open after a knock. 0: as the
 	// profile or the challenge has it, or else it is not known.
@@ -39,18 +45,32 @@ type Config struct {
 
 // openFor returns how long a lease lasts; 0: that is not known.
 func (c Config) openFor() time.Duration {
-	if c.Exchange != nil {
-		return cmp.Or(c.OpenFor, c.Exchange.Challenge.OpenFor)
+	if len(c.Exchanges) > 0 {
+		return cmp.Or(c.OpenFor, c.Exchanges[0].Challenge.OpenFor)
 	}
-	return cmp.Or(c.OpenFor, c.Sequence.Profile.OpenFor)
+	return cmp.Or(c.OpenFor, c.Sequences[0].Profile.OpenFor)
+}
+
+// list makes the configuration of one server that of one gateway.
+func (c *Config) list() {
+	if c.Sequence != nil {
+		c.Sequences, c.Sequence = append(slices.Clone(c.Sequences), *c.Sequence), nil
+	}
+	if c.Exchange != nil {
+		c.Exchanges, c.Exchange = append(slices.Clone(c.Exchanges), *c.Exchange), nil
+	}
+	if len(c.Gateways.Names) == 0 {
+		c.Gateways.Names = []string{""}
+	}
 }
 
 // validate returns an error if the configuration is not complete, and sets defaults.
 func (c *Config) validate() error {
-	switch {
-	case (c.Sequence == nil) == (c.Exchange == nil):
-		return errors.New("expected a configuration of one protocol")
-	case c.Exchange != nil && c.Exchange.Challenge.Operation != nil && c.Exchange.Challenge.Operation.RandomPort():
+	c.list()
+	switch n := len(c.Gateways.Names); {
+	case len(c.Sequences)+len(c.Exchanges) != n || len(c.Sequences) != n && len(c.Exchanges) != n:
+		return errors.New("expected a configuration of one protocol for each gateway")
+	case len(c.Exchanges) > 0 && c.Exchanges[0].Challenge.Operation != nil && c.Exchanges[0].Challenge.Operation.RandomPort():
 		return &SingleUseError{}
 	case c.Every != 0 && c.Every < MinEvery:
 		return fmt.Errorf("expected a time between knocks from %s, got %s", MinEvery, c.Every)

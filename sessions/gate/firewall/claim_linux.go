@@ -40,7 +40,7 @@ func claim(cfg Config, owner Owner, force bool, c clock.Clock, can abilities) (*
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("guard ports: %w", err)
 	}
-	cfg.Ports, cfg.Trusted = slices.Clone(cfg.Ports), maps.Clone(cfg.Trusted)
+	cfg.Ports, cfg.Trusted, cfg.Trial = slices.Clone(cfg.Ports), maps.Clone(cfg.Trusted), maps.Clone(cfg.Trial)
 	t := &Table{
 		cfg: cfg, owner: owner, clock: c, can: can, sets: newSets(cfg),
 		ports:     make(map[access.ServiceID]portSets, len(cfg.Ports)),
@@ -78,6 +78,9 @@ func claim(cfg Config, owner Owner, force bool, c clock.Clock, can abilities) (*
 		}
 	}
 	if t.strangers, err = t.endUngranted(); err != nil {
+		return nil, err
+	}
+	if err := t.noteEarlier(); err != nil {
 		return nil, err
 	}
 	return t, nil

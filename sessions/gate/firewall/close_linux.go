@@ -9,7 +9,8 @@ import (
 
 // Close implements access.Enforcer: it ends all grants and closes all knock
 // ports. Without a socket for them, the kernel would answer knocks that pass
-// with ICMP. If Close returns nil, the table exists, unchanged and closed.
+// with ICMP. If Close returns nil, the table exists, unchanged and closed, but for trials
+// that are over.
 func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -59,7 +60,7 @@ func (t *Table) flush() error {
 		return err
 	}
 	for _, s := range t.sets.withTimeouts() {
-		if !isSettling(s.Name) {
+		if !isSettling(s.Name) && !isTrial(s.Name) {
 			batch.FlushSet(s)
 		}
 	}

@@ -160,6 +160,9 @@ type Config struct {
 	// while the table exists, and so may Stealth, Except and Port.Reject: none of
 	// them is part of the digest on which server and holder agree.
 	Trusted map[access.ServiceID]Trusted `json:"-"`
+	// Trial has the services, and stealth, that are on trial. It is not part of the
+	// digest.
+	Trial Trial `json:"-"`
 	// Stealth drops all unsolicited UDP from other hosts to ports from
 	// schedule.MinPort that are neither knock ports nor guarded, so that knock
 	// ports are as silent as their neighbours.
@@ -229,6 +232,9 @@ func (c Config) Validate() error {
 		if err := of.Validate(); err != nil {
 			return err
 		}
+	}
+	if err := c.validateTrial(); err != nil {
+		return err
 	}
 	return access.Distinct(services)
 }

@@ -158,12 +158,25 @@ func (c content) standing() Standing {
 	case ok:
 		s.Kind, s.Owner, s.Intact, s.made = Owned, m.owner, m.content == s.digest, m.made
 		s.Chains, s.Refused = c.jumpsOf(m), m.refused
+		s.hidden, s.tries = c.hidden(), slices.ContainsFunc(c.sets, func(o object) bool { return isTrial(o.text(unix.NFTA_SET_NAME)) })
 	case c.isPrepared():
 		s.Kind, s.Chains = Prepared, c.jumpsOf(ownership{jumps: jumpSeparator})
 	case c.isEarlier():
 		s.Kind = Earlier
 	}
 	return s
+}
+
+// hidden returns the chains that hide ports, or drop other UDP, and not on trial.
+func (c content) hidden() (names []string) {
+	for _, o := range c.chains {
+		name := o.text(unix.NFTA_CHAIN_NAME)
+		switch {
+		case name == stealthChain && !c.hasSet(stealthTrialSet), portChain.MatchString(name) && !c.hasSet(name+trialSuffix):
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // isEarlier reports whether an earlier release made the table, which wrote no

@@ -77,6 +77,9 @@ func (s *strangers) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 		if uint8(p.Protocol) != flow.Forward.Protocol || !s.reaches(p, flow) {
 			continue
 		}
+		if s.table.cfg.onTrial(p) {
+			return false // earlier connections continue
+		}
 		source, _ := netip.AddrFromSlice(flow.Forward.SrcIP)
 		source = source.Unmap()
 		granted := hasLabelBit(flow.Labels, labelGranted) || s.table.grants(p, source) ||

@@ -83,6 +83,7 @@
 //	Apply    carries out many changes in one transaction, as an access.Enforcer;
 //	         it splits the transaction only if that fails, so that one failed
 //	         change does not prevent another
+//	SetTrial  ends trials: their services are closed for good
 //	Close    removes all grants and closes all knock ports; the table stays, or
 //	         Close returns an error
 //	Clear    removes the table: the ports are open
@@ -140,6 +141,29 @@
 // to a stranger, nor another service. If the kernel refuses the jump, NAME_granted
 // refuses all packets instead (join_linux.go). Rules that use our own sets or chains
 // cannot stay if these must go: they are removed then.
+//
+// # Services on trial
+//
+// A service that is newly hidden may be on trial (Config.Trial): the one exception to
+// "a port is closed unless a grant exists". An element for each family shuts its port,
+// with a timeout. When the kernel removes the elements, anyone reaches the port, as
+// before the table existed, whether a process of ours lives or not. Without a trial, the
+// table has none of this, byte for byte.
+//
+//	the chain of a port on trial
+//	  established, and label 101     accept, without Cut
+//	  established, without label 107 accept: connections from before the trial continue
+//	  a SYN (UDP: new), and granted  label 107: this connection began by a grant
+//	  granted, or trusted            as without a trial
+//	  no element of NAME_trial for the family   accept: the trial is over
+//	  all other packets              drop, or answer as a closed port does
+//
+// Each transaction that makes the table has these elements with the time that is left:
+// a repair, SetTrial, SetSilence, and a Claim by the next process. Close leaves them.
+// Stealth can be on trial in the same way (the set udp_stealth_trial). SetTrial without
+// the service makes the table that it would have been without a trial, in one
+// transaction, and ends connections that no grant let in. Entered reports which services
+// have a connection with label 107 that did not exist at Claim.
 //
 // # Connections that a grant let in
 //

@@ -721,7 +721,7 @@ func TestReservedNames(t *testing.T) {
 		}
 		w.must(Clear())
 	}
-	if !reserved(trialSet) {
+	if !reserved(probeSet) {
 		t.Error("the trial set is not reserved")
 	}
 	// All other names are such that nft can read.

@@ -23,6 +23,12 @@ func forms() map[string]Config {
 		"stealth, excepted": {Stealth: true, Except: []uint16{5353, 51820}},
 		"captured":          {Captured: [2]uint16{3000, 3999}},
 	}
+	for _, cut := range []bool{false, true} {
+		hour := time.Now().Add(time.Hour)
+		forms[fmt.Sprintf("trial, cut %t", cut)] = Config{Stealth: true, Trial: Trial{serviceOf(0): hour, serviceOf(1): hour, StealthTrial: hour}, Ports: []Port{
+			{Protocol: TCP, Port: 2000, Cut: cut}, {Protocol: UDP, Port: 2000, Cut: cut, Reject: true}, {Protocol: TCP, Port: 2001},
+		}}
+	}
 	for _, hook := range []Hook{HookPrerouting, HookForward, HookInput} {
 		forms[fmt.Sprintf("ISN, hook %d", hook)] = Config{Ports: []Port{
 			{Protocol: TCP, Port: 2000, Hook: hook, RequireISN: true},
@@ -125,7 +131,7 @@ func TestListedAndLoaded(t *testing.T) {
 		return
 	}
 	w := newNetwork(t)
-	some := 0
+	some, compared := 0, 0
 	for name, cfg := range forms() {
 		if some++; testing.Short() && some > 12 { // others each time
 			break
@@ -161,9 +167,11 @@ func TestListedAndLoaded(t *testing.T) {
 			if json {
 				list, load = append([]string{"-j"}, list...), append([]string{"-j"}, load...)
 			}
+			listed := time.Now()
 			text := w.run(nil, list...)
 			w.nft("flush ruleset")
 			w.run(text, load...)
+			took := time.Since(listed) // the loaded elements last longer by it
 			again := w.run(nil, list...)
 			if a, b := expiry.ReplaceAll(text, nil), expiry.ReplaceAll(again, nil); !json && !bytes.Equal(a, b) {
 				t.Errorf("%s: listed\n%s\nand after it was loaded\n%s", name, a, b)
@@ -178,10 +186,17 @@ func TestListedAndLoaded(t *testing.T) {
 			if found.Kind != Owned || found.Owner != tester || !found.Intact {
 				t.Errorf("%s, JSON %v: a loaded copy is %+v", name, json, found)
 			}
-			if same, err := f.elementsIntact(); err != nil || !same {
+			same, err := f.elementsIntact()
+			if took < slack {
+				compared++
+			}
+			if err != nil || !same && took < slack {
 				t.Errorf("%s, JSON %v: the loaded copy has other elements: %v\n%s", name, json, err, again)
 			}
 		}
+	}
+	if compared == 0 {
+		t.Error("no listing was loaded within the slack")
 	}
 }
 

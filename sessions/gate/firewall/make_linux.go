@@ -122,6 +122,9 @@ func (t *Table) createOnce(elements targets, old content, keep bool) error {
 	if t.cfg.redirects() && !t.can.labels {
 		return errNoRedirect
 	}
+	if len(t.cfg.Trial) > 0 && !t.can.labels {
+		return ErrTrialLabels
+	}
 	batch, err := t.batch()
 	if err != nil {
 		return err
@@ -142,7 +145,7 @@ func (t *Table) createOnce(elements targets, old content, keep bool) error {
 	b.addRules(t.cfg)
 	t.made = stampNow()
 	b.sign(t.ownership())
-	if err := t.addElements(batch, elements); err != nil {
+	if err := errors.Join(t.addElements(batch, elements), t.addTrials(batch)); err != nil {
 		return err
 	}
 	return t.commit(batch)

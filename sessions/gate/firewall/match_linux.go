@@ -270,6 +270,8 @@ const (
 	labelTrusted label = 104
 	// labelDrawn is on connections to a drawn port, which this table has redirected.
 	labelDrawn label = 105
+	// labelEntered is on connections to a port on trial that began by a grant.
+	labelEntered label = 107
 )
 
 // bits returns the label as the kernel has it: 128 bits in the byte order of

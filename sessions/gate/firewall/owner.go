@@ -63,7 +63,9 @@ type Standing struct {
 	Refused string
 
 	made   stamp
-	digest string // of the current content
+	digest string   // of the current content
+	hidden []string // chains of an Owned table that hide ports, or more, and not on trial
+	tries  bool     // the table has sets that shut what is on trial
 }
 
 // Chain is a chain of the operator.

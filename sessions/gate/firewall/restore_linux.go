@@ -232,6 +232,12 @@ func (t *Table) elementsIntact() (bool, error) {
 		if err != nil {
 			return false, err
 		}
+		if isTrial(set.Name) {
+			if !t.trialIntact(set.Name, elements) {
+				return false, nil
+			}
+			continue
+		}
 		now := t.clock.Monotonic()
 		for _, found := range elements {
 			e := element{set.Name, string(found.Key)}

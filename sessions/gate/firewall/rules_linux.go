@@ -99,7 +99,7 @@ func (b builder) addRules(cfg Config) {
 			continue // the server itself listens, and no peer is trusted
 		}
 		b.trust(p, cfg.Trusted[p.Service])
-		chains[i] = b.port(p)
+		chains[i] = b.port(p, cfg)
 	}
 	if b.can.labels {
 		b.answersToSYN(cfg)
@@ -126,7 +126,7 @@ func (b builder) addRules(cfg Config) {
 		}
 	}
 	if cfg.Stealth {
-		b.rule(b.base.input, UDP.match(), destinationPort(expr.CmpOpGte, schedule.MinPort), goTo(b.stealth()))
+		b.rule(b.base.input, UDP.match(), destinationPort(expr.CmpOpGte, schedule.MinPort), goTo(b.stealth(cfg)))
 	}
 }
 
@@ -275,7 +275,7 @@ func (b builder) reverseNAT(p Port, c *nftables.Chain) {
 
 // port makes the chain of a port. The chain decides on every packet that
 // reaches it.
-func (b builder) port(p Port) *nftables.Chain {
+func (b builder) port(p Port, cfg Config) *nftables.Chain {
 	c := b.batch.AddChain(&nftables.Chain{Table: table, Name: p.name()})
 	var granted match
 	if !p.Cut {
@@ -294,18 +294,30 @@ func (b builder) port(p Port) *nftables.Chain {
 		}
 		b.rule(c, lives, accept)
 	}
+	if cfg.onTrial(p) {
+		b.acceptEarlier(c, p)
+	}
+	if len(cfg.Trial) > 0 {
+		b.labelEntering(c, p)
+	}
 	letIn := b.letIn(p, granted)
 	for _, is := range p.sets().isGranted() {
 		b.rule(c, is, letIn)
 	}
 	b.rule(c, jump(p.trustChain()))
+	if cfg.onTrial(p) {
+		b.acceptLater(c, p.trialSet())
+	}
 	b.rule(c, p.refuse())
 	return c
 }
 
 // stealth makes the chain for UDP to unguarded ports.
-func (b builder) stealth() *nftables.Chain {
-	c := b.batch.AddChain(&nftables.Chain{Table: table, Name: "stealth"})
+func (b builder) stealth(cfg Config) *nftables.Chain {
+	c := b.batch.AddChain(&nftables.Chain{Table: table, Name: stealthChain})
+	if cfg.stealthOnTrial() {
+		b.acceptLater(c, stealthTrialSet)
+	}
 	b.rule(c, state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept)
 	b.rule(c, UDP.match(), destinationPortIn(b.sets.except), accept)
 	b.rule(c, drop)

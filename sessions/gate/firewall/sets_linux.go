@@ -21,7 +21,7 @@ const (
 	knockSet    = "knock"    // UDP ports that are open for knocks
 	exceptSet   = "except"   // UDP ports that Stealth leaves alone
 	settlingSet = "settling" // guarded UDP ports, shortly after a gap
-	trialSet    = "trial"    // exists for a moment, to try the kernel
+	probeSet    = "trial"    // exists for a moment, to try the kernel
 )
 
 // isSettling reports whether a set, by its name, only shows that a gap has just
@@ -84,6 +84,12 @@ func newSets(cfg Config) sets {
 		if p.Protocol == UDP && !p.single() && !p.filtersReplies() {
 			s.add(familySet(p.settlingSet()))
 		}
+		if cfg.onTrial(p) {
+			s.add(familySet(p.trialSet()))
+		}
+	}
+	if cfg.stealthOnTrial() {
+		s.add(familySet(stealthTrialSet))
 	}
 	ports := func(name string, timeout bool) *nftables.Set {
 		set := grantSet(name, nftables.TypeInetService)

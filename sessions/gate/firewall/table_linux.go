@@ -48,6 +48,9 @@ type Table struct {
 	unreported           Repair    // by a method that found the table removed; Keep reports it
 	lostError            error     // set if another owner has claimed the table
 	jump                 jumpState
+	earlier              map[flowKey]bool // connections that began by a grant before Claim
+	// trialGiven is the time that the elements of trials were given, by their sets.
+	trialGiven map[string]time.Duration
 }
 
 // element identifies an element of a set.
@@ -276,7 +279,7 @@ func (t *Table) tryUpdateTimeout() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	set := &nftables.Set{Table: table, Name: trialSet, KeyType: nftables.TypeInetService, HasTimeout: true}
+	set := &nftables.Set{Table: table, Name: probeSet, KeyType: nftables.TypeInetService, HasTimeout: true}
 	if err := batch.AddSet(set, nil); err != nil {
 		return false, err
 	}

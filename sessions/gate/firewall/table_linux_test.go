@@ -68,7 +68,7 @@ func (t *Table) granted() (n int, err error) {
 		return 0, err
 	}
 	for _, s := range t.sets.withTimeouts() {
-		if s == t.sets.knock || isSettling(s.Name) {
+		if s == t.sets.knock || isSettling(s.Name) || isTrial(s.Name) {
 			continue
 		}
 		elements, err := batch.GetSetElements(s)

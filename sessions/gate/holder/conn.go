@@ -139,6 +139,9 @@ func (c *Conn) current() *link {
 	return c.link
 }
 
+// Independent reports whether the holder is, or may be, one that runs independently.
+func (c *Conn) Independent() bool { return c.dial != nil }
+
 // Held reports whether there is a holder now, as far as is known.
 func (c *Conn) Held() bool {
 	l := c.current()
@@ -244,13 +247,18 @@ func (c *Conn) OpenKnockPorts(ports []uint16, lasts time.Duration) error {
 	return nil
 }
 
-// Reread makes the holder read the schedule of the knock ports again. Until
+// Reread makes the holder read the schedule of the knock ports again, and hide what the
+// configuration newly hides, on trial if a time is asked for. Until
 // settle is called, the ports of both schedules may be opened; then only those
 // of the new one (commit), or of the old one.
-func (c *Conn) Reread() (settle func(commit bool) error, err error) {
+func (c *Conn) Reread(asked *time.Duration) (settle func(commit bool) error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, err := c.call([]byte{byte(kindReread)}, 0); err != nil {
+	request, err := appendAsked(c.buffer[:0], kindReread, asked)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.call(request, 0); err != nil {
 		return nil, err
 	}
 	return func(commit bool) error {

@@ -50,7 +50,7 @@ func (s *session) queryReply() []byte {
 	case f := <-s.query:
 		s.query = nil
 		if f.err != nil {
-			return refusal(f.err)
+			return s.failure(f.err)
 		}
 		b := append([]byte{byte(answerConnected)}, make([]byte, (len(f.connected)+7)/8)...)
 		for i, is := range f.connected {

@@ -27,6 +27,17 @@
 // nor one by which the server could detach it. A former shield stays attached until the
 // next one is loaded.
 //
+// Services may be on trial (trial.go; package firewall explains it). The server asks what
+// is on trial, and which services have a connection that began by a grant. To confirm, it
+// first writes the record of trials, which the holder then reads: the request itself
+// names no service. A server that reloads may ask for a trial: then the holder puts what
+// the configuration newly hides on trial with the first of the two requests of a reload,
+// and takes it back if the server aborts.
+//
+// A command of the administrator may ask an independent holder to read its configuration
+// again, by another connection (reload.go): the request has at most the time of a
+// trial. It waits for no turn, and is for the users whose servers the holder serves.
+//
 // Server and holder use a socket that preserves message boundaries
 // (SOCK_SEQPACKET), with one request at a time. It is a socket pair, if the server
 // has started the holder; or a socket in the file system, at which an independent
@@ -39,7 +50,9 @@
 // that is not configured, nor for longer than configured, nor to anyone unless that
 // is configured; it cannot open another port of a service whose port rotates than one
 // that may be drawn for it, nor such a port of another service; and the holder opens
-// only knock ports that the schedule has drawn for now. A server that has read another
+// only knock ports that the schedule has drawn for now, and, for TraceTime, of minutes
+// around, where a trace listens: the firewall lets datagrams of a knock's form to a
+// socket of this host there. A server that has read another
 // configuration, or is of a release with another version of the messages, does not
 // start. Times are relative in messages, since each process has its own clocks: within
 // the server, leases end by clock.Boot and the kernel's elements by clock.Monotonic, and

@@ -3,6 +3,8 @@ package holder
 import (
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -23,6 +25,10 @@ const (
 // Holder runs independently of a server, and serves one server after another.
 // Its methods may be called concurrently.
 type Holder struct {
+	// Reload reads the configuration again, for a command of the administrator, and returns
+	// when it is in force. It must be set before Serve; nil: commands are rejected.
+	Reload func(ctx context.Context, asked *time.Duration) (Reloaded, error)
+
 	users []uint32 // users whose servers it serves, in addition to root
 	turn  chan struct{}
 
@@ -79,12 +85,30 @@ func (h *Holder) serveOne(ctx context.Context, conn net.Conn, leaveQueue func())
 		leaveQueue()
 		return
 	}
+	first, err := readFirst(conn)
+	if err != nil {
+		leaveQueue()
+		return
+	}
+	if kind(first[0]) == kindReload {
+		defer leaveQueue()
+		r, err := parse(first, time.Time{})
+		if err != nil {
+			err = send(conn, refusal(err))
+		} else {
+			err = h.reload(ctx, conn, r.trial)
+		}
+		if err != nil {
+			h.log().Warn("failed to answer a command", "error", err)
+		}
+		return
+	}
 	timer := time.NewTimer(turnTime)
 	defer timer.Stop()
 	select {
 	case h.turn <- struct{}{}:
 	case <-timer.C:
-		h.refuse(conn, errors.New("another server has the firewall"))
+		h.answerRefusal(conn, errors.New("another server has the firewall"))
 		leaveQueue()
 		return
 	case <-ctx.Done():
@@ -106,7 +130,7 @@ func (h *Holder) serveOne(ctx context.Context, conn net.Conn, leaveQueue func())
 		h.conn = nil
 		h.mu.Unlock()
 	}()
-	orderly, err := s.serve(time.Now().Add(answerTime))
+	orderly, err := s.serve(first)
 	switch {
 	case s.firewall == nil:
 	case orderly && err == nil:
@@ -116,6 +140,22 @@ func (h *Holder) serveOne(ctx context.Context, conn net.Conn, leaveQueue func())
 	default:
 		s.Log.Error("server connection failed", "error", err)
 	}
+}
+
+// readFirst reads the first request of a connection.
+func readFirst(conn net.Conn) ([]byte, error) {
+	if err := conn.SetReadDeadline(time.Now().Add(answerTime)); err != nil {
+		return nil, err
+	}
+	buffer := make([]byte, maxRequest+1)
+	n, err := conn.Read(buffer)
+	if err == nil && n == 0 {
+		err = io.EOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	return buffer[:n], conn.SetReadDeadline(time.Time{})
 }
 
 // disconnectServer ends the connection of the current server, and lets no other
@@ -155,12 +195,23 @@ func (h *Holder) Replace(ctx context.Context, change func() (Config, error)) err
 	return nil
 }
 
+func (h *Holder) log() *slog.Logger {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cfg.Log
+}
+
 // refuse sends the reason to a connection, and logs it at most once per
 // logPause.
 func (h *Holder) refuse(conn net.Conn, why error) {
 	// Closing a connection with unread data would discard the reply.
 	conn.SetReadDeadline(time.Now().Add(time.Second))
 	conn.Read(make([]byte, maxRequest))
+	h.answerRefusal(conn, why)
+}
+
+// answerRefusal is refuse for a connection whose request was read.
+func (h *Holder) answerRefusal(conn net.Conn, why error) {
 	send(conn, refusal(why))
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -30,6 +30,11 @@ const (
 	kindShield       kind = 48 // load the shield for the server's addresses
 	kindShieldResult kind = 49 // the arrays of that shield
 	kindShieldState  kind = 50 // where the shield is attached
+
+	kindTrial   kind = 64 // what is on trial
+	kindConfirm kind = 65 // close what the record no longer has on trial
+
+	kindReload kind = 80 // read the configuration again: alone, instead of begin
 )
 
 // Version is the version of the messages. The first request and its reply have
@@ -55,10 +60,11 @@ type request struct {
 	kind    kind
 	changes []access.Change
 	ports   []uint16
-	lasts   time.Duration // of the ports
-	version byte          // of the server's messages; if it differs, nothing else is parsed
-	digest  Digest        // of the server's configuration
-	commit  bool          // apply the schedule that was read
+	lasts   time.Duration  // of the ports
+	version byte           // of the server's messages; if it differs, nothing else is parsed
+	digest  Digest         // of the server's configuration
+	commit  bool           // apply the schedule that was read
+	trial   *time.Duration // of what is hidden from then on; nil: none was asked for
 	shield  ShieldRequest
 }
 
@@ -138,7 +144,7 @@ func (k kind) listsChanges() bool {
 // isAlone reports whether a request of the kind is that byte alone.
 func (k kind) isAlone() bool {
 	switch k {
-	case kindExit, kindReread, kindQueryResult, kindShieldResult, kindShieldState:
+	case kindExit, kindQueryResult, kindShieldResult, kindShieldState, kindTrial, kindConfirm:
 		return true
 	}
 	return false
@@ -156,6 +162,9 @@ func parse(b []byte, now time.Time) (r request, err error) {
 	case r.kind == kindShield:
 		r.shield, err = parseShield(b)
 		return r, err
+	case r.kind.maySetTrial() && (len(b) == 0 || len(b) == trialSize):
+		r.trial = parseAsked(b)
+		return r, nil
 	case r.kind == kindCommit && len(b) == 1 && b[0] <= 1:
 		r.commit = b[0] == 1
 		return r, nil

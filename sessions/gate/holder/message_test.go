@@ -420,11 +420,17 @@ func TestPolicy(t *testing.T) {
 	}
 	// Only ports that are drawn for now may open, until their end.
 	drawn := Schedule{Tolerance: 5 * time.Second, Ports: func(m schedule.Minute) ([][]uint16, error) {
-		return [][]uint16{{uint16(2000 + m%60), 1024, 51820, 60500}}, nil
+		return [][]uint16{{uint16(2000 + m%6000), 1024, 51820, 60500}}, nil
 	}}
 	minute := schedule.MinuteOf(epoch)
+	below := func(m schedule.Minute) ([][]uint16, error) {
+		if m == minute {
+			return nil, nil
+		}
+		return [][]uint16{{1023, 51820}}, nil
+	}
 	now := minute.Start().Add(30 * time.Second)
-	of := func(m schedule.Minute) uint16 { return uint16(2000 + m%60) }
+	of := func(m schedule.Minute) uint16 { return uint16(2000 + m%6000) }
 	for name, row := range map[string]struct {
 		port      uint16
 		lasts     time.Duration
@@ -436,11 +442,16 @@ func TestPolicy(t *testing.T) {
 		"longer than it is drawn for":     {of(minute), 41 * time.Second, now, []Schedule{drawn}, false},
 		"for no time":                     {of(minute), 0, now, []Schedule{drawn}, false},
 		"for more than three minutes":     {of(minute), 3*time.Minute + 1, now, []Schedule{{Ports: drawn.Ports, Tolerance: time.Hour}}, false},
-		"drawn for no minute":             {2999, time.Second, now, []Schedule{drawn}, false},
-		"of the next minute":              {of(minute + 1), time.Second, now, []Schedule{drawn}, false},
+		"drawn for no minute":             {9999, time.Second, now, []Schedule{drawn}, false},
+		"of the next minute":              {of(minute + 1), TraceTime + 1, now, []Schedule{drawn}, false},
+		"of another minute, for a trace":  {of(minute + 10), TraceTime, now, []Schedule{drawn}, true},
+		"of the time zone's, for a trace": {of(minute - 14*60), TraceTime, now, []Schedule{drawn}, true},
+		"of no minute that is traced":     {of(minute + 15), time.Second, now, []Schedule{drawn}, false},
+		"low, for a trace":                {1023, time.Second, now, []Schedule{{Ports: below}}, false},
+		"a service's, for a trace":        {51820, time.Second, now, []Schedule{{Ports: below}}, false},
 		"of the next minute, almost":      {of(minute + 1), time.Minute, now.Add(21 * time.Second), []Schedule{drawn}, true},
 		"of the minute that is just over": {of(minute), time.Millisecond, now.Add(38 * time.Second), []Schedule{drawn}, true},
-		"of a minute that is over":        {of(minute), time.Millisecond, now.Add(42 * time.Second), []Schedule{drawn}, false},
+		"of a minute that is over":        {of(minute), TraceTime + 1, now.Add(42 * time.Second), []Schedule{drawn}, false},
 		"of what was read again":          {of(minute), time.Second, now, []Schedule{{}, drawn}, true},
 		"with the larger tolerance":       {of(minute), 60 * time.Second, now, []Schedule{drawn, {Ports: drawn.Ports, Tolerance: 30 * time.Second}}, true},
 		"without a schedule":              {of(minute), time.Second, now, nil, false},
@@ -452,7 +463,7 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := p.checkPorts([]uint16{of(minute), 2999}, time.Second, now, drawn); err == nil {
+	if err := p.checkPorts([]uint16{of(minute), 9999}, time.Second, now, drawn); err == nil {
 		t.Error("a port that is drawn brings another one with it")
 	}
 	for name, change := range map[string]func(*Policy){

@@ -97,9 +97,13 @@ func (p Policy) checkChange(c access.Change, now time.Time) error {
 	return nil
 }
 
+// TraceTime is for how long at most a port of a minute that is not live may be open: a
+// trace listens there, and renews it.
+const TraceTime = 30 * time.Second
+
 // checkPorts returns an error if the configuration does not allow opening ports
 // for knocks: a schedule must have drawn each, and its time must not end
-// earlier.
+// earlier. For up to TraceTime, it may have drawn it for a minute around.
 func (p Policy) checkPorts(ports []uint16, lasts time.Duration, now time.Time, schedules ...Schedule) error {
 	if lasts <= 0 || lasts > schedule.MaxOpen {
 		return fmt.Errorf("knock ports may open for at most %s, got %s", schedule.MaxOpen, lasts)
@@ -108,8 +112,19 @@ func (p Policy) checkPorts(ports []uint16, lasts time.Duration, now time.Time, s
 	if err != nil {
 		return fmt.Errorf("draw the ports: %w", err)
 	}
+	var around map[uint16]bool
 	for _, port := range ports {
 		end, ok := drawn[port]
+		if (!ok || lasts > end.Sub(now)+slack) && lasts <= TraceTime {
+			if around == nil {
+				if around, err = drawnAround(now, schedules); err != nil {
+					return fmt.Errorf("draw the ports of other minutes: %w", err)
+				}
+			}
+			if around[port] {
+				end, ok = now.Add(TraceTime), true
+			}
+		}
 		if !ok || port < schedule.MinPort || access.AnyHas(p.Taken, port) {
 			return fmt.Errorf("port %d is not a knock port now", port)
 		}

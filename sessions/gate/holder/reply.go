@@ -21,6 +21,8 @@ const (
 	answerPending                              // the query is still running, or the shield is being loaded
 	answerShield                               // the shield is loaded: the names of its arrays follow, and the message has their descriptors
 	answerShieldState                          // where the shield is attached follows, as JSON
+	answerTrial                                // what is on trial follows
+	answerReloaded                             // the configuration was read again; a Reloaded follows, as JSON
 )
 
 const (

@@ -1,6 +1,8 @@
 package holder
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"sallyport/sessions/gate/access"
@@ -53,4 +55,33 @@ func drawn(now time.Time, schedules []Schedule) (map[uint16]time.Time, error) {
 		}
 	}
 	return ends, nil
+}
+
+// drawnAround returns the ports of the minutes around the live ones, in which a client
+// may believe to be whose clock is wrong: at now, or at most slack earlier or later.
+func drawnAround(now time.Time, schedules []Schedule) (map[uint16]bool, error) {
+	ports := map[uint16]bool{}
+	for _, s := range schedules {
+		if s.Ports == nil {
+			continue
+		}
+		minutes := map[schedule.Minute]bool{}
+		for _, at := range []time.Time{now.Add(-slack), now, now.Add(slack)} {
+			for m := range schedule.Around(schedule.Live(at, s.Tolerance)) {
+				minutes[m] = true
+			}
+		}
+		for _, m := range slices.Sorted(maps.Keys(minutes)) {
+			lists, err := s.Ports(m)
+			if err != nil {
+				return nil, err
+			}
+			for _, list := range lists {
+				for _, p := range list {
+					ports[p] = true
+				}
+			}
+		}
+	}
+	return ports, nil
 }

@@ -44,6 +44,8 @@ type Config struct {
 	// Shield loads the program at the network driver, for a server that has begun. The
 	// session closes it when the server has ended. nil: this process cannot.
 	Shield func(ShieldRequest) (Shield, error)
+	// Trials is nil if nothing can be on trial.
+	Trials Trials
 	// Exit is called after an orderly stop of a server, when everything is
 	// closed.
 	Exit  func() error
@@ -66,7 +68,7 @@ func Serve(socket *os.File, cfg Config) (orderly bool, err error) {
 		return false, fmt.Errorf("take over the socket: %w", err)
 	}
 	s := session{Config: cfg, conn: conn}
-	return s.serve(time.Time{})
+	return s.serve(nil)
 }
 
 // session is the session of one server.
@@ -79,12 +81,15 @@ type session struct {
 	shield      shielding
 	current     Schedule
 	next        Schedule // read again, not yet applied
-	trustFailed bool     // the firewall has earlier trusted peers than current
+	refusals    refusals
+	failed      bool // the reply is one of failure
+	trustFailed bool // the firewall has earlier trusted peers than current
+	undoTrial   func() error
 }
 
-// serve serves a server until the connection ends, or its orderly stop. The
-// first request must arrive before a time; zero: no limit.
-func (s *session) serve(first time.Time) (orderly bool, err error) {
+// serve serves a server until the connection ends, or its orderly stop. First is a request
+// that was read already; nil: none was.
+func (s *session) serve(first []byte) (orderly bool, err error) {
 	defer s.conn.Close()
 	if err := s.Policy.validate(); err != nil {
 		return false, fmt.Errorf("the policy: %w", err)
@@ -101,12 +106,13 @@ func (s *session) serve(first time.Time) (orderly bool, err error) {
 		err = errors.Join(err, s.shield.close())
 		s.disconnects.wait()
 	}()
-	if err := s.conn.SetReadDeadline(first); err != nil {
-		return false, err
-	}
 	buffer := make([]byte, maxRequest+1)
 	for {
-		n, err := s.conn.Read(buffer)
+		n, err := copy(buffer, first), error(nil)
+		if first == nil {
+			n, err = s.conn.Read(buffer)
+		}
+		first = nil
 		// An end of file, or an empty message, which a server never sends.
 		if errors.Is(err, io.EOF) || err == nil && n == 0 {
 			return false, nil
@@ -114,8 +120,8 @@ func (s *session) serve(first time.Time) (orderly bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("read a request: %w", err)
 		}
-		began := s.firewall != nil
 		reply, cut, exit := s.handle(buffer[:n])
+		s.noteReply(reply)
 		arrays := s.shield.granted
 		s.shield.granted = nil
 		if exit && s.firewall != nil {
@@ -129,13 +135,8 @@ func (s *session) serve(first time.Time) (orderly bool, err error) {
 		if err := send(s.conn, reply, arrays...); err != nil {
 			return false, err
 		}
-		switch {
-		case s.firewall == nil:
+		if s.firewall == nil {
 			return false, nil // the session has not begun
-		case !began:
-			if err := s.conn.SetReadDeadline(time.Time{}); err != nil {
-				return false, err
-			}
 		}
 		if len(cut) > 0 {
 			s.disconnects.add(cut)
@@ -169,16 +170,23 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 	case kindExit:
 		return results(nil), nil, true
 	case kindReread:
-		next, err := s.readSchedule()
-		if err != nil {
+		if err := s.reread(r.trial); err != nil {
 			return refusal(err), nil, false
 		}
-		s.next = next
 		return results(nil), nil, false
+	case kindReload:
+		return refusal(errNotAlone), nil, false
 	case kindCommit:
 		next := s.next
 		s.next = Schedule{}
-		if !r.commit || next.Ports == nil {
+		if !r.commit {
+			if err := s.takeBack(); err != nil {
+				s.Log.Error("failed to undo the trial of an aborted reload", "error", err)
+			}
+			return results(nil), nil, false
+		}
+		s.undoTrial = nil
+		if next.Ports == nil {
 			return results(nil), nil, false
 		}
 		s.current = next
@@ -198,12 +206,16 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 		return s.shieldReply(), nil, false
 	case kindShieldState:
 		return s.shieldState(), nil, false
+	case kindTrial:
+		return s.trial(), nil, false
+	case kindConfirm:
+		return s.confirm(), nil, false
 	case kindKnockPorts:
 		if err := s.Policy.checkPorts(r.ports, r.lasts, s.Clock.Wall(), s.current, s.next); err != nil {
 			return refusal(err), nil, false
 		}
 		if err := s.firewall.OpenKnockPorts(r.ports, r.lasts); err != nil {
-			return refusal(err), nil, false
+			return s.failure(err), nil, false
 		}
 		return results(nil), nil, false
 	}
@@ -284,6 +296,7 @@ func (s *session) apply(changes []access.Change, now time.Time) []error {
 	for i, c := range changes {
 		if err := s.Policy.checkChange(c, now); err != nil {
 			errs[i] = fmt.Errorf("%w: %w", ErrRefused, err)
+			s.logRefused(err.Error())
 			continue
 		}
 		allowed, places = append(allowed, c), append(places, i)

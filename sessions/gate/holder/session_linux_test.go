@@ -127,7 +127,7 @@ func TestScheduleIsRead(t *testing.T) {
 	trusts("at first", "eth2000")
 	port = 3000
 	may("at first", map[uint16]bool{2000: true, 3000: false})
-	settle, err := c.Reread()
+	settle, err := c.Reread(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestScheduleIsRead(t *testing.T) {
 	}
 	may("after it was aborted", map[uint16]bool{2000: true, 3000: false})
 	trusts("after it was aborted", "eth2000")
-	if settle, err = c.Reread(); err != nil {
+	if settle, err = c.Reread(nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := settle(true); err != nil {
@@ -146,7 +146,7 @@ func TestScheduleIsRead(t *testing.T) {
 	may("after a reload", map[uint16]bool{2000: false, 3000: true})
 	trusts("after a reload", "eth3000")
 	port = 4000
-	if settle, err = c.Reread(); err != nil {
+	if settle, err = c.Reread(nil); err != nil {
 		t.Fatal(err)
 	}
 	f.trusts = errors.New("the kernel refuses")
@@ -158,7 +158,7 @@ func TestScheduleIsRead(t *testing.T) {
 	may("after it has failed", map[uint16]bool{3000: false, 4000: true})
 	trusts("after a further request, and an edit", "eth4001")
 	port = 0
-	if _, err := c.Reread(); err == nil || !strings.Contains(err.Error(), "no secret") {
+	if _, err := c.Reread(nil); err == nil || !strings.Contains(err.Error(), "no secret") {
 		t.Errorf("got %v", err)
 	}
 	may("after one that failed", map[uint16]bool{4000: true})

@@ -141,7 +141,7 @@ func (s *session) shieldReply() []byte {
 	case l := <-s.shield.loading:
 		s.shield.loading, s.shield.current = nil, l.shield
 		if l.err != nil {
-			return refusal(l.err)
+			return s.failure(l.err)
 		}
 		b := []byte{byte(answerShield)}
 		for i, a := range l.shield.Arrays() {

@@ -1,10 +1,12 @@
 package prove
 
 import (
+	"net/netip"
 	"sync/atomic"
 
 	"sallyport/sessions"
 	"sallyport/verify"
+	"sallyport/verify/wire"
 )
 
 // Nonces has the nonces of all clients. *sessions.Sessions implements it, and documents
@@ -21,6 +23,26 @@ type Authority struct {
 	rules  atomic.Pointer[verify.Rules]
 	nonces atomic.Pointer[Nonces]
 	counts [NumOutcomes]atomic.Uint64
+	denied atomic.Pointer[Denied]
+}
+
+// Denied gets a connection whose preamble is authentic, and that does not reach its
+// service. It must not block.
+type Denied func(service string, client wire.Identifier, from netip.Addr, o Outcome)
+
+// SetDenied sets the function that gets denied connections.
+func (a *Authority) SetDenied(f Denied) { a.denied.Store(&f) }
+
+// deny counts a denied connection, and passes it on.
+func (p *Prover) deny(client wire.Identifier, from netip.Addr, o Outcome) {
+	p.cfg.Authority.count(o)
+	p.tell(client, from, o)
+}
+
+func (p *Prover) tell(client wire.Identifier, from netip.Addr, o Outcome) {
+	if f := p.cfg.Authority.denied.Load(); f != nil && o != Closed {
+		(*f)(p.cfg.Service, client, from.Unmap(), o)
+	}
 }
 
 // SetRules replaces the rules, for later preambles. Table and Tolerance apply.

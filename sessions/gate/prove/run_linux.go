@@ -157,9 +157,16 @@ func (p *Prover) check(r ref, c *verify.Claim, from netip.Addr) {
 	nonces := p.cfg.Authority.nonces.Load()
 	if nonces == nil || !p.hasLease(c.Identifier(), from) {
 		p.refuse(r, NoLease)
+		p.tell(c.Identifier(), from, NoLease)
 		return
 	}
-	(*nonces).Check(c, func(o sessions.Outcome) { p.put(result{r, o}) })
+	client := c.Identifier()
+	(*nonces).Check(c, func(o sessions.Outcome) {
+		if o != sessions.Recorded {
+			p.tell(client, from, outcomeOf(o))
+		}
+		p.put(result{r, o})
+	})
 }
 
 // refuse resets a connection, if it is still in the table.
@@ -238,23 +245,23 @@ func (p *Prover) use(fd int, c verify.Connection, from netip.Addr, t Target) {
 	}
 	owned, outcome := t.Own(tcp, c.Identifier())
 	if outcome != Passed {
-		count(outcome)
+		p.deny(c.Identifier(), from, outcome)
 		return
 	}
 	if !p.hasLease(c.Identifier(), from) {
-		count(NoLease)
+		p.deny(c.Identifier(), from, NoLease)
 		t.Refuse(owned)
 		return
 	}
 	(*p.cfg.Authority.nonces.Load()).Use(c, func(o sessions.Outcome) {
 		switch {
 		case o != sessions.Recorded:
-			count(outcomeOf(o))
+			p.deny(c.Identifier(), from, outcomeOf(o))
 			t.Refuse(owned)
 		case t.Pass(owned):
 			count(Passed)
 		default:
-			count(Revoked)
+			p.deny(c.Identifier(), from, Revoked)
 		}
 	})
 }

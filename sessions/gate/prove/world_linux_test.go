@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"sallyport/bench/netns"
 	"sallyport/sessions"
 	"sallyport/verify"
 	"sallyport/verify/preamble"
@@ -39,14 +41,18 @@ type world struct {
 	stays   bool                             // Try admits the address
 	owned   map[*net.TCPConn]wire.Identifier // with a proof, and not cut
 	passed  int
+	denied  [NumOutcomes]uint64 // what Denied got
 }
 
 // Record implements sessions.Journal.
-func (w *world) Record(e []sessions.Entry) error {
+func (w *world) Record(e []sessions.Entry) []error {
 	w.mu.Lock()
 	journal := w.journal
 	w.mu.Unlock()
-	return journal(e)
+	if err := journal(e); err != nil {
+		return slices.Repeat([]error{err}, len(e))
+	}
+	return nil
 }
 
 // Open implements sessions.Gate.
@@ -60,6 +66,14 @@ func newWorld(t testing.TB, cfg Config) *world {
 		owned:  map[*net.TCPConn]wire.Identifier{},
 	}
 	w.begin()
+	w.authority.SetDenied(func(service string, client wire.Identifier, from netip.Addr, o Outcome) {
+		if service != "ssh" || client != verifytest.ID("com1") && client != verifytest.ID("com2") || !from.IsLoopback() {
+			t.Errorf("denied at %s: %s from %s", service, client, from)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.denied[o]++
+	})
 	w.rules("com1", "com2")
 	cfg.Service, cfg.Authority, cfg.Wall = "ssh", w.authority, w.now
 	var err error
@@ -262,4 +276,11 @@ func (w *world) wantCounts(want map[Outcome]uint64) {
 	if got := w.authority.Stats(); got != all {
 		w.t.Errorf("counted %v, want %v", got, all)
 	}
+	// Those whose preamble is authentic have been passed on, each once. The end of a listener
+	// revokes others, too.
+	netns.Until(w.t, "the denied connections are passed on", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.denied[NoLease] == all[NoLease] && w.denied[Used] == all[Used] && w.denied[Revoked] <= all[Revoked] && w.denied[Unrecorded] == all[Unrecorded]
+	})
 }

@@ -90,7 +90,7 @@ func TestFlowsAreBounded(t *testing.T) {
 					all += len(of.flows)
 					running += of.running
 				}
-				if all != len(u.flows) || all > u.cfg.MaxFlows || running != u.running || running > 2*u.cfg.MaxFlows {
+				if all != len(u.flows) || all != u.Flows() || all > u.cfg.MaxFlows || running != u.running || running > 2*u.cfg.MaxFlows {
 					t.Fatalf("%d flows, %d of addresses, %d running of %d", len(u.flows), all, running, u.running)
 				}
 			},

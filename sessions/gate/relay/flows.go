@@ -78,6 +78,7 @@ func (u *UDP) flowOf(k key) *flow {
 		f.owners = u.cfg.Owners(k.client.Addr())
 	}
 	u.flows[k] = f
+	u.count.Add(1)
 	k.socket.begins()
 	u.byAddress[a] = flows
 	flows.flows = append(flows.flows, f)
@@ -95,6 +96,7 @@ func (u *UDP) endFlow(f *flow) {
 		return
 	}
 	delete(u.flows, f.key)
+	u.count.Add(-1)
 	a := u.cfg.Share(f.client.Addr())
 	u.cfg.Shared.add(a, -1, 0)
 	of := u.byAddress[a]

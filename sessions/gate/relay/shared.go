@@ -2,6 +2,7 @@ package relay
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"sallyport/sessions/gate/access"
 )
@@ -12,6 +13,7 @@ import (
 type Shared struct {
 	mu           sync.Mutex // locked last
 	all, running int
+	count        atomic.Int64 // all, to be read without the lock
 	of           map[access.Peer]sharedUsage
 }
 
@@ -34,6 +36,7 @@ func (s *Shared) add(a access.Peer, flows, running int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all, s.running = s.all+flows, s.running+running
+	s.count.Store(int64(s.all))
 	own := s.of[a]
 	own.flows, own.running = own.flows+flows, own.running+running
 	switch {
@@ -45,3 +48,6 @@ func (s *Shared) add(a access.Peer, flows, running int) {
 		s.of[a] = own
 	}
 }
+
+// Flows returns the number of flows of all relays. It takes no lock.
+func (s *Shared) Flows() int { return int(s.count.Load()) }

@@ -83,7 +83,8 @@ type UDP struct {
 	mu         sync.Mutex
 	flows      map[key]*flow // that have not ended
 	byAddress  map[access.Peer]*addressFlows
-	running    int // goroutines of flows, including ended ones
+	running    int          // goroutines of flows, including ended ones
+	count      atomic.Int64 // the length of flows
 	closed     bool
 	goroutines sync.WaitGroup
 }
@@ -171,12 +172,8 @@ func (u *UDP) Owners(f func(wire.Identifier)) {
 	}
 }
 
-// Flows returns the number of flows.
-func (u *UDP) Flows() int {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return len(u.flows)
-}
+// Flows returns the number of flows. It takes no lock.
+func (u *UDP) Flows() int { return int(u.count.Load()) }
 
 // Peers returns the addresses that have flows, without those of
 // ServeSingleFlow.

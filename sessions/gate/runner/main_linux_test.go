@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
+	"sallyport/bench/race"
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/program"
 )
@@ -55,6 +56,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	race.Children()
 	os.Exit(m.Run())
 }
 

@@ -58,6 +58,8 @@ func TestServerInAnAttackersHands(t *testing.T) {
 			}
 			if row.want == "" {
 				b.logged("malformed message")
+			} else {
+				b.logged("msg=\"request refused\"", row.want)
 			}
 		})
 	}

@@ -159,6 +159,7 @@ func (r *runner) execute(m message, passed []*os.File) error {
 			err = checkListener(passed[0])
 		}
 		if err != nil {
+			r.Log.Warn("request refused", "service", m.program.Service, "program", m.program.Role, "error", err)
 			return r.send(message{kind: kindEnded, run: m.run, err: err.Error()})
 		}
 		var listener *os.File

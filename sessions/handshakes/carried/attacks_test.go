@@ -228,6 +228,36 @@ func TestFloodOfOneOperation(t *testing.T) {
 	h.check(len(h.storage.slots))
 }
 
+// TestFloodOfRepeats: an attacker who sends one request again and again gets its challenge
+// no more often than new ones, so that it does not use up the answers of a carrier; and
+// other classes get theirs.
+func TestFloodOfRepeats(t *testing.T) {
+	const slots, rate = 2048, 2048 / rateDivisor
+	flooded, other := newOperation(t, "ssh-alice", exchange.NATAware, false), newSigner(t, "web-alice", 1)
+	for _, o := range []*exchange.Operation{flooded, other.operation} {
+		h := newHarness(t, func(c *Config) { c.Slots = slots }, flooded, other.operation)
+		c := h.client(flooded, carrier.RequestConnection, 1)
+		if o == other.operation {
+			c = other.begin(h, 1)
+		}
+		got := 0
+		for range 5000 {
+			if _, ok := c.ask(); ok {
+				got++
+			}
+			h.now = h.now.Add(time.Second / 5000)
+		}
+		own := rate/2/4 + rate/2 // of its class, and the common part
+		if most := own + classRepeats + rate/2 + 1; got > most || got < own {
+			t.Errorf("%s: %d challenges in a second, want %d at most", o.ID(), got, most)
+		}
+		h.client(flooded, carrier.Request4, 2).answer()
+		if st := h.Stats(); st[Answered] != 2 || st[Repeated] != uint64(got-1) {
+			t.Errorf("%s: %v", o.ID(), st)
+		}
+	}
+}
+
 // TestFloodOfAllOperations: an attacker who knows all IDs displaces no challenge before
 // minLife.
 func TestFloodOfAllOperations(t *testing.T) {

@@ -8,11 +8,11 @@ import (
 	"sallyport/verify/challenge/exchange"
 )
 
-// operation is one of the operations, at the table's storage for it.
+// operation is one of the operations, with its exchanges. Table.mu guards its fields.
 type operation struct {
 	*exchange.Operation
-	storage *storage
-	classes [2]class // of requests for addresses, for connections; guarded by Table.mu
+	classes [2]class // of requests for addresses, for connections
+	gone    bool     // Update has removed or replaced it, and ended its exchanges
 }
 
 // catalog finds the operation of a request. It is immutable, and safe for concurrent use.

@@ -20,7 +20,8 @@
 //
 // Any goroutine may call everything here. One lock guards the table; no message is
 // parsed, and no MAC or signature computed, under it. A message for no operation takes no
-// lock, and a refused one allocates nothing. All memory is allocated by New and Update.
+// lock, and a refused one allocates nothing. All memory for exchanges is allocated by New.
+// Update ends the exchanges of operations that it removes or replaces, and no others.
 //
 // # An attacker who knows an operation's ID
 //

@@ -72,6 +72,7 @@ func newHarness(t testing.TB, change func(*Config), list ...*exchange.Operation)
 // testClient is a client in one exchange.
 type testClient struct {
 	h         *harness
+	operation *exchange.Operation
 	listener  *Listener
 	initiator *exchange.Initiator
 	kind      carrier.Kind
@@ -83,7 +84,7 @@ type testClient struct {
 // client begins an exchange with a number.
 func (h *harness) client(o *exchange.Operation, k carrier.Kind, x carrier.Exchange) *testClient {
 	h.t.Helper()
-	c := &testClient{h: h, listener: h.web, kind: k, x: x}
+	c := &testClient{h: h, operation: o, listener: h.web, kind: k, x: x}
 	self, server := carrier.ClientOf(x), site
 	switch k {
 	case carrier.Request4:

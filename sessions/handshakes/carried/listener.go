@@ -43,29 +43,52 @@ func (l *Listener) parties(m *carrier.Message, client netip.Addr) (from, server 
 // The client is the address from which it came, or the zero Addr if it is for a
 // connection. The same request may arrive again: it gets the same challenge.
 func (l *Listener) Request(dst []byte, m *carrier.Message, client netip.Addr, now time.Time) ([]byte, bool) {
-	dst, outcome := l.request(dst, m, client, now)
-	l.table.count(outcome)
-	return dst, outcome == Answered || outcome == Repeated
-}
-
-func (l *Listener) request(dst []byte, m *carrier.Message, client netip.Addr, now time.Time) ([]byte, Outcome) {
-	t := l.table
 	if m.Kind == carrier.RequestConnection {
 		client = netip.Addr{}
 	}
-	from, server, ok := l.parties(m, client)
+	dst, o, event := l.request(dst, m, client, now)
+	outcome, ok := event.Outcome()
 	if !ok {
-		return dst, Unmatched
+		outcome = Unmatched
 	}
-	o, request, ok := t.catalog.Load().find(m)
-	if !ok || t.cfg.Allows != nil && !t.cfg.Allows(o.Operation, client) {
-		return dst, Unmatched
+	l.table.count(outcome)
+	l.table.traced(o, event, client)
+	return dst, outcome == Answered || outcome == Repeated
+}
+
+// OtherFamily takes a request for an address of another family than the client's, for a
+// trace. It gets no challenge, and is not counted.
+func (l *Listener) OtherFamily(m *carrier.Message, client netip.Addr) {
+	if !l.table.traces() {
+		return
+	}
+	if o, _, ok := l.table.catalog.Load().find(m); ok {
+		l.table.traced(o, OtherAddress, client)
+	}
+}
+
+// request is Request. It also returns the operation of the message; nil: it has none, or no
+// trace runs that would show it.
+func (l *Listener) request(dst []byte, m *carrier.Message, client netip.Addr, now time.Time) ([]byte, *operation, Event) {
+	t := l.table
+	from, server, ok := l.parties(m, client)
+	if !ok && !t.traces() {
+		return dst, nil, NoOperation
+	}
+	o, request, found := t.catalog.Load().find(m)
+	switch {
+	case !found:
+		return dst, nil, NoOperation
+	case !ok:
+		return dst, o, OtherAddress
+	case t.cfg.Allows != nil && !t.cfg.Allows(o.Operation, client):
+		return dst, o, NotAllowed
 	}
 	x := terms{exchange: m.Exchange, listener: l, operation: o, kind: m.Kind, client: client}
 	copy(x.request[:], m.Bytes())
 	dst, nonce, outcome := t.admit(dst, &x, now)
 	if outcome != Answered {
-		return dst, outcome
+		return dst, o, eventOf(outcome)
 	}
 	var port uint16
 	if o.RandomPort() && t.cfg.Port != nil {
@@ -74,27 +97,42 @@ func (l *Listener) request(dst []byte, m *carrier.Message, client netip.Addr, no
 	before := len(dst)
 	dst, pending, err := request.Challenge(dst, from, server, nonce, port)
 	if errors.Is(err, exchange.ErrEphemeral) {
-		return dst[:before], Unmatched
+		return dst[:before], o, NotValid
 	}
 	if err != nil {
-		return dst[:before], Failed
+		return dst[:before], o, EventOf(Failed)
 	}
-	return t.begin(dst, before, &x, pending, now)
+	dst, outcome = t.begin(dst, before, &x, pending, now)
+	return dst, o, eventOf(outcome)
+}
+
+// eventOf returns the event of an outcome of a request for an operation: without a match,
+// the operation was replaced meanwhile.
+func eventOf(o Outcome) Event {
+	if o == Unmatched {
+		return NotValid
+	}
+	return EventOf(o)
 }
 
 // admit answers a request that is repeated. For a new one, it returns Answered and the
-// nonce, if its class may have another challenge.
+// nonce, if its class may have another challenge. So many as new ones are sent again, since
+// the answers of a carrier are limited for all classes together.
 func (t *Table) admit(dst []byte, x *terms, now time.Time) ([]byte, [exchange.NonceSize]byte, Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if x.operation.storage != t.storage {
-		return dst, t.nonceBuffer, Unmatched // Update has replaced it meanwhile
+	if x.operation.gone {
+		return dst, t.nonceBuffer, Unmatched
 	}
-	if s := t.storage.lookup(x.exchange, now, t.expire); s != nil {
+	st := t.storage
+	if s := st.lookup(x.exchange, now, t.expire); s != nil {
+		if s.terms == *x && !x.class().repeats.Take(now) && !st.repeats.Take(now) {
+			return dst, t.nonceBuffer, RateLimited
+		}
 		dst, outcome := s.repeat(dst, x)
 		return dst, t.nonceBuffer, outcome
 	}
-	st, o := t.storage, x.operation.Operation
+	o := x.operation.Operation
 	if !x.class().rate.Take(o, now) && !st.common.Take(o, now) && !(x.client.IsValid() && st.reserve.Take(o, x.client, now)) {
 		return dst, t.nonceBuffer, RateLimited
 	}
@@ -110,7 +148,7 @@ func (t *Table) admit(dst []byte, x *terms, now time.Time) ([]byte, [exchange.No
 func (t *Table) begin(dst []byte, before int, x *terms, p exchange.Pending, now time.Time) ([]byte, Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if x.operation.storage != t.storage {
+	if x.operation.gone {
 		return dst[:before], Unmatched
 	}
 	if s := t.storage.lookup(x.exchange, now, t.expire); s != nil {

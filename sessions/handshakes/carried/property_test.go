@@ -2,6 +2,7 @@ package carried
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,14 +23,16 @@ type model struct {
 }
 
 // TestModel: whatever clients do in any order, an exchange has one challenge, a proof only
-// for its right response, at most one, and in time; and its ticket is taken once, in time.
+// only for its right response, at most one, and in time; and its ticket is taken once, in
+// time. Update ends it only if its operation is replaced.
 // The table is large enough that none gives way.
 func TestModel(t *testing.T) {
-	operations := []*exchange.Operation{
+	first := []*exchange.Operation{
 		newOperation(t, "ssh-alice", exchange.NATAware, true), newOperation(t, "web-alice", exchange.Mutual, false),
 		newOperation(t, "ntp-alice", exchange.Unilateral, false),
 	}
 	rapid.Check(t, func(rt *rapid.T) {
+		operations := slices.Clone(first)
 		h := newHarness(t, func(c *Config) { c.Slots = 1024 }, operations...)
 		var all [6]model
 		pick := func() *model { return &all[rapid.IntRange(0, len(all)-1).Draw(rt, "exchange")] }
@@ -98,9 +101,16 @@ func TestModel(t *testing.T) {
 				m.proved = m.proved && !ok
 			},
 			"update": func(rt *rapid.T) {
+				i := rapid.IntRange(0, 3).Draw(rt, "replaced") // 3: none
+				if i < 3 {
+					was := operations[i]
+					operations[i] = newOperation(t, was.ID(), was.Algorithm(), was.RandomPort())
+				}
 				h.Update(operationsOf(t, operations...))
-				for i := range all {
-					begin(&all[i], i)
+				for j := range all {
+					if o := all[j].client.operation; i < 3 && o.ID() == operations[i].ID() {
+						begin(&all[j], j)
+					}
 				}
 			},
 		})

@@ -2,6 +2,8 @@ package carried
 
 import (
 	"crypto/subtle"
+	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"sallyport/verify/challenge/carrier"
@@ -20,11 +22,12 @@ func (t *Table) respond(m *carrier.Message, now time.Time) Outcome {
 		return Unmatched
 	}
 	verified, ok := pending.Verify(m.Bytes())
-	p := Proof{verified, x.client, x.exchange}
+	p := Proof{verified, x.client, x.exchange, new(atomic.Bool)}
 	if !t.settle(s, &x, p, ok, now) {
 		return Unmatched
 	}
 	if !ok {
+		t.traced(x.operation, EventOf(Refused), x.client)
 		return Refused
 	}
 	t.cfg.OnProof(p)
@@ -37,6 +40,9 @@ func (t *Table) end(x carrier.Exchange, now time.Time) (*slot, terms, exchange.P
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.storage.lookup(x, now, t.expire)
+	if s == nil {
+		t.traced(nil, NoExchange, netip.Addr{})
+	}
 	if s == nil || s.state != waiting {
 		return nil, terms{}, exchange.Pending{}
 	}
@@ -50,7 +56,7 @@ func (t *Table) end(x carrier.Exchange, now time.Time) (*slot, terms, exchange.P
 func (t *Table) settle(s *slot, x *terms, p Proof, ok bool, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if x.operation.storage != t.storage {
+	if x.operation.gone {
 		return false
 	}
 	if ok && x.client.IsValid() {

@@ -3,6 +3,7 @@ package carried
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ func (s signer) begin(h *harness, x carrier.Exchange) *testClient {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return &testClient{h: h, listener: h.web, initiator: i, kind: carrier.RequestConnection, x: x, request: h.message(carrier.RequestConnection, x, i.Request())}
+	return &testClient{h: h, operation: s.operation, listener: h.web, initiator: i, kind: carrier.RequestConnection, x: x, request: h.message(carrier.RequestConnection, x, i.Request())}
 }
 
 // TestSignedExchange: a signature proves once, and leaves a ticket; a wrong one ends the
@@ -84,6 +85,42 @@ func TestSignedExchange(t *testing.T) {
 	_, ok := h.web.Request(nil, weak, carrier.ClientOf(9), h.now)
 	if ok || h.Stats()[Unmatched] != before[Unmatched]+1 {
 		t.Errorf("a weak key: %v", h.Stats())
+	}
+}
+
+// TestWorkInSum: all challenges together, also those of the reserve, cause no more
+// computations than the table has.
+func TestWorkInSum(t *testing.T) {
+	var operations []*exchange.Operation
+	var signers []signer
+	for _, id := range []string{"ssh-alice", "ssh-bob-1", "ssh-carol"} {
+		s := newSigner(t, id, 4)
+		signers, operations = append(signers, s), append(operations, s.operation)
+	}
+	h := newHarness(t, func(c *Config) { c.Slots = DefaultSlots }, operations...)
+	for _, s := range signers {
+		for i := range 64 {
+			h.storage.reserve.Add(s.operation, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), h.now)
+		}
+	}
+	var clients []*testClient
+	for _, s := range signers {
+		c := s.begin(h, 1)
+		c.request = h.message(carrier.Request4, c.x, c.initiator.Request())
+		clients = append(clients, c)
+	}
+	const seconds = 3
+	work := 0
+	for i := range seconds * 1000 {
+		h.now = h.now.Add(time.Second / 1000)
+		c := clients[i%3]
+		c.request.Exchange, c.address = carrier.Exchange(i), netip.AddrFrom4([4]byte{10, 0, 0, byte(i % 64)})
+		if _, ok := c.ask(); ok {
+			work += c.operation.Work()
+		}
+	}
+	if most := limit.KeyWork*seconds + limit.KeyWork/2; work > most || work < limit.KeyWork*seconds*3/4 {
+		t.Errorf("%d computations in %d seconds, want at most %d", work, seconds, most)
 	}
 }
 

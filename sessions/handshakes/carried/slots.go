@@ -85,7 +85,10 @@ type class struct {
 	ended   list
 	proved  list
 	rate    limit.Challenges // its part of the rate
+	repeats limit.Rate       // its part of the challenges that are sent again
 }
+
+func (c *class) lists() [3]*list { return [3]*list{&c.waiting, &c.ended, &c.proved} }
 
 func (c *class) n() int { return c.waiting.n + c.ended.n + c.proved.n }
 
@@ -101,7 +104,7 @@ func (c *class) first() *slot {
 	return c.proved.oldest
 }
 
-// storage is the part of a Table that depends on the operations. Table.mu guards it.
+// storage holds the exchanges of a Table. Table.mu guards it.
 type storage struct {
 	slots   []slot
 	free    *slot
@@ -109,41 +112,82 @@ type storage struct {
 	seed    maphash.Seed
 	all     []*operation
 	share   int              // slots of each class that no other one can take: half of all slots, divided
+	rate    float64          // of all classes together, divided
+	work    float64          // of all classes together, divided among those with public keys
 	common  limit.Challenges // of all classes, in addition to their own
+	repeats limit.Rate       // as common
 	reserve limit.Reserve
 }
 
-// newStorage allocates the storage for operations, and writes to each slot.
-func newStorage(o *exchange.Operations, slots, rate int) (*storage, map[string]*operation) {
-	list := o.List()
-	classes := 2 * max(len(list), 1)
+// classRepeats is how many challenges of a class can be sent again at once.
+const classRepeats = 4
+
+// newStorage allocates the storage, and writes to each slot. It is for no operations
+// before update. Work is the computations with public keys a second.
+func newStorage(slots, rate int, work float64) *storage {
 	buckets := 1
 	for buckets < 2*slots {
 		buckets *= 2
 	}
+	reserved, others := limit.SplitWork(work)
 	st := &storage{
 		slots: make([]slot, slots), buckets: make([]*slot, buckets), seed: maphash.MakeSeed(),
-		share: slots / 2 / classes, common: limit.NewChallenges(float64(rate)/2, limit.KeyWork/2), reserve: limit.NewReserve(o, rate),
+		rate: float64(rate) / 2, work: others / 2, common: limit.NewChallenges(float64(rate)/2, others/2),
+		repeats: limit.NewRate(float64(rate) / 2).WithBurst(float64(rate) / 2),
+		reserve: limit.NewReserve(new(exchange.Operations), rate, reserved),
 	}
 	for i := range st.slots {
 		st.slots[i].next, st.free = st.free, &st.slots[i]
 	}
-	signed := 0
+	return st
+}
+
+// update changes the operations, and returns them by their IDs. Those that stay, as the
+// same pointer, keep their exchanges; all others end.
+func (st *storage) update(o *exchange.Operations) map[string]*operation {
+	before := map[*exchange.Operation]*operation{}
+	for _, op := range st.all {
+		before[op.Operation] = op
+	}
+	list, signed := o.List(), 0
 	for _, p := range list {
 		if p.Signed() {
 			signed++
 		}
 	}
+	classes := 2 * max(len(list), 1)
+	st.all, st.share = nil, len(st.slots)/2/classes
+	repeats := limit.NewRate(st.rate / float64(classes)).WithBurst(classRepeats)
 	byID := make(map[string]*operation, len(list))
 	for _, p := range list {
-		op := &operation{Operation: p, storage: st}
+		rate := limit.NewShare(p, st.rate/float64(classes), st.work/float64(2*max(signed, 1)))
+		op := before[p]
+		delete(before, p)
+		if op == nil {
+			op = &operation{Operation: p}
+			for i := range op.classes {
+				op.classes[i].rate, op.classes[i].repeats = rate, repeats
+			}
+		}
 		for i := range op.classes {
-			op.classes[i].rate = limit.NewShare(p, float64(rate)/2/float64(classes), limit.KeyWork/2/float64(2*max(signed, 1)))
+			op.classes[i].rate.SetRates(rate)
+			op.classes[i].repeats.SetRate(repeats)
 		}
 		byID[p.ID()] = op
 		st.all = append(st.all, op)
 	}
-	return st, byID
+	for _, op := range before {
+		op.gone = true
+		for i := range op.classes {
+			for _, l := range op.classes[i].lists() {
+				for l.oldest != nil {
+					st.release(l.oldest)
+				}
+			}
+		}
+	}
+	st.reserve.Update(o)
+	return byID
 }
 
 func (st *storage) bucket(x carrier.Exchange) **slot {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sallyport/sessions/handshakes/limit"
 	"sallyport/verify/challenge/carrier"
 	"sallyport/verify/challenge/exchange"
 )
@@ -38,14 +39,17 @@ type Config struct {
 	Operations *exchange.Operations
 	Slots      int // exchanges that are held; 0: DefaultSlots
 	Rate       int // challenges a second, to all clients together; 0: the maximum, an eighth of Slots
-	Random     io.Reader
+	// KeyWork is how many computations with public keys the table makes in a second, of the
+	// limit.KeyWork of the process; 0: all of them.
+	KeyWork float64
+	Random  io.Reader
 	// Allows reports whether an address may request an operation: the zero Addr, if the
 	// exchange is for a connection. nil: any may.
 	Allows func(*exchange.Operation, netip.Addr) bool
 	// Port chooses the port for an operation with RandomPort. 0: none is free.
 	Port func(*exchange.Operation) uint16
-	// OnProof receives each proof. It must not block. It does not get a proof of
-	// operations that Update has replaced, unless it was called before Update.
+	// OnProof receives each proof. It must not block. It does not get a proof of an
+	// operation that Update has ended, unless it was called before Update.
 	OnProof func(Proof)
 }
 
@@ -54,6 +58,9 @@ type Proof struct {
 	exchange.Proof
 	Address  netip.Addr // for which the exchange is, with its zone if it is link-local; zero: a connection
 	Exchange carrier.Exchange
+	// Counted is for the caller: a mark of the exchange, false at first, that OnProof and
+	// Take get alike.
+	Counted *atomic.Bool
 }
 
 // Table holds the exchanges of all carriers. It is safe for concurrent use.
@@ -61,12 +68,13 @@ type Table struct {
 	cfg     Config
 	catalog atomic.Pointer[catalog]
 	counts  [NumOutcomes]atomic.Uint64
+	trace   atomic.Pointer[Trace]
 
 	turning sync.Mutex // held by Update and Turn
 	wall    time.Time  // of the last call of Turn; guarded by turning
 
 	mu          sync.Mutex
-	storage     *storage // guarded by mu, as is what it holds
+	storage     *storage // its fields are guarded by mu
 	nonceBuffer [exchange.NonceSize]byte
 }
 
@@ -88,19 +96,21 @@ func New(cfg Config) (*Table, error) {
 	if cfg.Rate < 1 || cfg.Rate > cfg.Slots/rateDivisor {
 		return nil, fmt.Errorf("carried: expected a rate of 1 to %d for %d slots, got %d", cfg.Slots/rateDivisor, cfg.Slots, cfg.Rate)
 	}
-	t := &Table{cfg: cfg}
+	if cfg.KeyWork == 0 {
+		cfg.KeyWork = limit.KeyWork
+	}
+	t := &Table{cfg: cfg, storage: newStorage(cfg.Slots, cfg.Rate, cfg.KeyWork)}
 	t.Update(cfg.Operations)
 	return t, nil
 }
 
-// Update replaces the operations. It ends all exchanges, also those with a ticket. It
-// allocates the new memory before it takes the lock.
+// Update changes the operations. The exchanges of one that stays, which is the same
+// pointer before and after, go on, and their tickets stay. All others end at once.
 func (t *Table) Update(o *exchange.Operations) {
 	t.turning.Lock()
 	defer t.turning.Unlock()
-	next, byID := newStorage(o, t.cfg.Slots, t.cfg.Rate)
 	t.mu.Lock()
-	t.storage = next
+	byID := t.storage.update(o)
 	t.mu.Unlock()
 	t.catalog.Store(newCatalog(o, byID, t.wall))
 }
@@ -124,7 +134,7 @@ func (t *Table) Sweep(now time.Time) {
 	for _, o := range t.storage.all {
 		for i := range o.classes {
 			c := &o.classes[i]
-			for _, l := range []*list{&c.waiting, &c.ended, &c.proved} {
+			for _, l := range c.lists() {
 				for l.oldest != nil && !now.Before(l.oldest.until) {
 					t.expire(l.oldest)
 				}
@@ -137,6 +147,7 @@ func (t *Table) Sweep(now time.Time) {
 func (t *Table) expire(s *slot) {
 	if s.state == waiting {
 		t.count(Expired)
+		t.traced(s.operation, EventOf(Expired), s.client)
 	}
 	t.storage.release(s)
 }
@@ -149,6 +160,9 @@ func (t *Table) insert(x terms, now time.Time) *slot {
 		s := st.giveWay()
 		if s.state != ended {
 			t.count(Evicted)
+			if s.state != proved {
+				t.traced(s.operation, EventOf(Evicted), s.client)
+			}
 		}
 		st.release(s)
 	}

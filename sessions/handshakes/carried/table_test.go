@@ -234,22 +234,69 @@ func TestFailed(t *testing.T) {
 	}
 }
 
-// TestUpdate ends exchanges and tickets of the operations before.
+// TestUpdate: the exchanges and tickets of an operation that stays go on, those of one that
+// is replaced, or removed, end at once.
 func TestUpdate(t *testing.T) {
-	o := newOperation(t, "ssh-alice", exchange.NATAware, false)
-	h := newHarness(t, nil, o)
-	proved, pending := h.client(o, carrier.Request4, 1), h.client(o, carrier.Request4, 2)
-	ticket, a := proved.prove().Ticket, pending.answer()
-	h.Update(operationsOf(t, o))
-	pending.respond(a.Response)
-	if _, ok := h.Take(1, ticket, h.now); ok || len(h.proofs) != 1 {
-		t.Errorf("the ticket is there: %t, proofs %v", ok, h.proofs)
+	stays, replaced, removed := newOperation(t, "ssh-alice", exchange.NATAware, false), newOperation(t, "web-alice", exchange.NATAware, false),
+		newOperation(t, "ntp-alice", exchange.NATAware, false)
+	h := newHarness(t, nil, stays, replaced, removed)
+	type begun struct {
+		pending *testClient
+		answer  exchange.Answer
+		ticket  [exchange.TicketSize]byte
 	}
-	h.client(o, carrier.Request4, 2).prove()
+	all := map[*exchange.Operation]begun{}
+	for i, o := range []*exchange.Operation{stays, replaced, removed} {
+		x := carrier.Exchange(10 * i)
+		h.now = h.now.Add(2 * time.Second) // for the rate
+		b := begun{pending: h.client(o, carrier.Request4, x+1), ticket: h.client(o, carrier.Request4, x).prove().Ticket}
+		b.answer = b.pending.answer()
+		all[o] = b
+	}
+	next := newOperation(t, "web-alice", exchange.NATAware, false)
+	h.Update(operationsOf(t, stays, next))
+	h.check(2)
+	for o, b := range all {
+		before := len(h.proofs)
+		b.pending.respond(b.answer.Response)
+		proved := len(h.proofs) > before
+		_, ticket := h.Take(b.pending.x-1, b.ticket, h.now)
+		if want := o == stays; proved != want || ticket != want {
+			t.Errorf("%s: proved %t, a ticket %t, want %t", o.ID(), proved, ticket, want)
+		}
+		b.pending.ask()
+	}
+	if got, ok := all[stays].pending.ask(); !ok || len(got) == 0 {
+		t.Error("a repeated request has no challenge")
+	}
+	h.now = h.now.Add(time.Second)
+	h.client(next, carrier.Request4, 40).prove()
 	h.Update(operationsOf(t))
-	if _, ok := h.client(o, carrier.Request4, 3).ask(); ok {
+	h.check(0)
+	if _, ok := h.client(stays, carrier.Request4, 41).ask(); ok {
 		t.Error("an operation that is gone")
 	}
+}
+
+// TestUpdateMeanwhile: a message that has begun before Update, and ends after it, has no
+// effect on the exchanges after it.
+func TestUpdateMeanwhile(t *testing.T) {
+	o := newOperation(t, "ssh-alice", exchange.NATAware, true)
+	var h *harness
+	update := false
+	h = newHarness(t, func(c *Config) {
+		c.Port = func(*exchange.Operation) uint16 {
+			if update {
+				h.Update(operationsOf(h.t, newOperation(h.t, "ssh-alice", exchange.NATAware, true)))
+			}
+			return 4711
+		}
+	}, o)
+	update = true
+	if _, ok := h.client(o, carrier.Request4, 1).ask(); ok {
+		t.Error("a challenge of an operation that is gone")
+	}
+	h.check(0)
 }
 
 // TestAge: if requests age, the table takes those of the live minutes, masked.

@@ -14,9 +14,11 @@ const (
 	// operation, the latest ones. The clients of one operation displace no prefix
 	// of another.
 	prefixesPerOperation = 64
-	// reserveDivisor: the reserve has a quarter of the challenges a second, and of the
-	// work, in addition to them, for all prefixes together.
+	// reserveDivisor: the reserve has a quarter of the challenges a second, in addition to
+	// them, for all prefixes together.
 	reserveDivisor = 4
+	// workDivisor: the reserve has a fifth of a table's work.
+	workDivisor = 5
 )
 
 // PrefixLimit is the limit of each prefix in the reserve. An attacker that spoofs
@@ -38,17 +40,32 @@ type reservedPrefix struct {
 	bucket sessions.Bucket
 }
 
+// SplitWork divides the computations a second of a table: those of its reserve, and those
+// of all other challenges.
+func SplitWork(perSecond float64) (reserve, others float64) {
+	return perSecond / workDivisor, perSecond - perSecond/workDivisor
+}
+
 // NewReserve returns the reserve of operations. The rate is that of all challenges a
-// second, to which the reserve adds.
-func NewReserve(o *exchange.Operations, rate int) Reserve {
-	r := Reserve{
-		limit:    NewChallenges(float64(rate)/reserveDivisor, KeyWork/reserveDivisor),
-		prefixes: map[*exchange.Operation]*[prefixesPerOperation]reservedPrefix{},
-	}
-	for _, op := range o.List() {
-		r.prefixes[op] = new([prefixesPerOperation]reservedPrefix)
-	}
+// second, to which the reserve adds; work is the computations a second of the reserve.
+func NewReserve(o *exchange.Operations, rate int, work float64) Reserve {
+	r := Reserve{limit: NewChallenges(float64(rate)/reserveDivisor, work)}
+	r.Update(o)
 	return r
+}
+
+// Update changes the operations. Those that stay, as the same pointer, keep their
+// prefixes.
+func (r *Reserve) Update(o *exchange.Operations) {
+	before := r.prefixes
+	r.prefixes = map[*exchange.Operation]*[prefixesPerOperation]reservedPrefix{}
+	for _, op := range o.List() {
+		known := new([prefixesPerOperation]reservedPrefix)
+		if was := before[op]; was != nil {
+			*known = *was
+		}
+		r.prefixes[op] = known
+	}
 }
 
 // Add records the address from which an operation was proved.

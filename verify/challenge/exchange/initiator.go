@@ -70,6 +70,14 @@ func newInitiator(o *Operation, self, server netip.Addr, nonce [NonceSize]byte) 
 	return &Initiator{operation: o, keys: o, self: self, server: server, nonce: nonce}, nil
 }
 
+// At returns the same exchange with another server, to which the client has sent a part of
+// the same request: a challenge from there is for that server.
+func (i *Initiator) At(server netip.Addr) *Initiator {
+	at := *i
+	at.server = canonical(server)
+	return &at
+}
+
 // Hop masks the request by the hop of the minute in which it is sent.
 func (i *Initiator) Hop(h schedule.Hop) { i.mask = h.Mask[:] }
 
@@ -101,6 +109,7 @@ type Answer struct {
 	// SecuritySignature. nil: the operation has a secret.
 	ToSign []byte
 	Public netip.Addr // the client's address as the server sees it; with Algorithm 1, self
+	Server netip.Addr // the server that the response is for
 	Port   uint16     // the port to connect to; 0: the challenge has no port
 	ISN    wire.ISN   // of the connection, if the service requires one
 	// Ticket is the proof of a tunnel: see CARRIERS.md. It is a secret.
@@ -136,7 +145,7 @@ func (i *Initiator) Answer(challenge []byte) (Answer, error) {
 		}
 	}
 	nonce := [NonceSize]byte(take(NonceSize))
-	a := Answer{Public: public}
+	a := Answer{Public: public, Server: i.server}
 	if o.randomPort {
 		var err error
 		if a.Port, err = o.openPort(take(portSize), nonce, public, i.server); err != nil {

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -108,6 +109,38 @@ func (o *Operations) add(op *Operation, plan challenge.Plan, family int, v6 bool
 	k := o.kinds[family][i]
 	k.operations, k.prefixes = append(k.operations, op), append(k.prefixes, prefix)
 	return nil
+}
+
+// equal reports whether two kinds have the same operations, as the same pointers, and
+// their messages the same ports.
+func (k *Kind) equal(other *Kind) bool {
+	return *k.requests == *other.requests && *k.responses == *other.responses && k.shared == other.shared && k.v6 == other.v6 &&
+		bytes.Equal(k.mask, other.mask) && slices.Equal(k.operations, other.operations)
+}
+
+// Replace returns the operations with others in the place of some, which must have the
+// same ID, sizes and keys.
+func (o *Operations) Replace(by map[*Operation]*Operation) *Operations {
+	replaced := func(list []*Operation) []*Operation {
+		list = slices.Clone(list)
+		for i, op := range list {
+			if other := by[op]; other != nil {
+				list[i] = other
+			}
+		}
+		return list
+	}
+	next := *o
+	next.all = replaced(o.all)
+	for family, kinds := range o.kinds {
+		next.kinds[family] = nil
+		for _, k := range kinds {
+			other := *k
+			other.operations = replaced(k.operations)
+			next.kinds[family] = append(next.kinds[family], &other)
+		}
+	}
+	return &next
 }
 
 // Delay is the pause after each packet of a request. 0: no pause.

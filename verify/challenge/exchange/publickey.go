@@ -74,9 +74,9 @@ func (k PublicKey) Marshal() []byte {
 // Fingerprint is SHA-256 of Marshal, as ssh-keygen -l prints it in base64.
 func (k PublicKey) Fingerprint() [sha256.Size]byte { return sha256.Sum256(k.Marshal()) }
 
-// verifies reports whether a response is the key's signature of what signedData
-// returned.
-func (k PublicKey) verifies(data, response []byte) bool {
+// Verifies reports whether a response is the key's signature of data, such as
+// Answer.ToSign.
+func (k PublicKey) Verifies(data, response []byte) bool {
 	if len(response) != k.responseSize() {
 		return false
 	}
@@ -113,6 +113,9 @@ func ParsePublicKey(b []byte) (k PublicKey, err error) {
 	}
 	if !bytes.Equal(k.Marshal(), b) {
 		return PublicKey{}, errors.New("the public key is damaged")
+	}
+	if k.isWeak() {
+		return PublicKey{}, errWeak
 	}
 	return k, nil
 }
@@ -151,8 +154,8 @@ func checkKeys(keys []PublicKey) error {
 		if k.responseSize() != keys[0].responseSize() {
 			return errors.New("expected public keys of one type, got ssh-ed25519 and sk-ssh-ed25519")
 		}
-		if k.Key == (PublicKey{}).Key {
-			return errors.New("a public key is zero")
+		if k.isWeak() {
+			return errWeak
 		}
 		same := func(o PublicKey) bool { return o.Key == k.Key && o.Application == k.Application }
 		if slices.ContainsFunc(keys[:i], same) {

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"sallyport/verify/challenge"
@@ -72,13 +73,30 @@ func (r *Responder) Begin(k *Kind) {
 	r.decoder.Reset(k.requests)
 }
 
-// CopyFrom copies the state of another exchange, which must be Requesting. The
-// two share no memory.
+// CopyFrom copies the state of another exchange, which must be Requesting or
+// Challenged. The two share no memory.
 func (r *Responder) CopyFrom(from *Responder) {
 	decoder := r.decoder
 	decoder.CopyFrom(&from.decoder)
 	*r = *from
 	r.decoder = decoder
+}
+
+// Adopt is CopyFrom for an exchange of other Operations, of which one that is Challenged
+// has an operation here, too. One that is Requesting must be of one of the kinds, with the
+// same operations. Adopt reports whether it has copied the exchange.
+func (r *Responder) Adopt(from *Responder, kinds []*Kind) bool {
+	kind := from.kind // the responses are those of the challenge
+	if from.state == Requesting {
+		i := slices.IndexFunc(kinds, kind.equal)
+		if i < 0 {
+			return false
+		}
+		kind = kinds[i]
+	}
+	r.CopyFrom(from)
+	r.kind = kind
+	return true
 }
 
 // Request adds a packet to the request, and reports whether the packets so far

@@ -96,7 +96,7 @@ func (p Pending) signer(response []byte) *PublicKey {
 	}
 	data := signedData(p.signed.message)
 	for i := range p.operation.keys {
-		if k := &p.operation.keys[i]; k.verifies(data, response) {
+		if k := &p.operation.keys[i]; k.Verifies(data, response) {
 			return k
 		}
 	}

@@ -165,13 +165,13 @@ func TestSignedRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain, security := PublicKey{Key: [32]byte{1}}, PublicKey{Key: [32]byte{1}, Application: "ssh:"}
+	plain, security := PublicKey{Key: [32]byte{2}}, PublicKey{Key: [32]byte{2}, Application: "ssh:"}
 	many := make([]PublicKey, MaxKeys+1)
 	for i := range many {
-		many[i].Key[0] = byte(i + 1)
+		many[i].Key[0] = byte(i + 2)
 	}
 	for want, keys := range map[string][]PublicKey{
-		"got none": nil, "at most 16": many, "of one type": {plain, security}, "is zero": {{}}, "twice": {plain, plain},
+		"got none": nil, "at most 16": many, "of one type": {plain, security}, "is weak": {{}}, "twice": {plain, plain},
 	} {
 		_, err := NewSignedOperation("ssh-alice", host, keys, false)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -143,7 +143,7 @@ func TestKeyVectors(t *testing.T) {
 			if a.Public != v.Public || a.Port != v.Port || a.ISN != v.ISN || hex.EncodeToString(a.Ticket[:]) != v.Ticket || a.Response != nil {
 				t.Errorf("answer %+v", a)
 			}
-			if !v.publicKey(t).verifies(a.ToSign, response) || o.ResponseSize() != len(response) {
+			if !v.publicKey(t).Verifies(a.ToSign, response) || o.ResponseSize() != len(response) {
 				t.Errorf("the client would sign %x", a.ToSign)
 			}
 			p, ok := pending.Verify(response)
@@ -224,7 +224,7 @@ func TestSecurityKeyFlags(t *testing.T) {
 			{Key: k.Key, Application: k.Application, VerifyRequired: true},
 		} {
 			want := flags&flagTouched != 0 && (flags&flagVerified != 0 || !strict.VerifyRequired)
-			if got := strict.verifies(signedData(sha512.Sum512(unhex(t, v.Message))), response); got != want {
+			if got := strict.Verifies(signedData(sha512.Sum512(unhex(t, v.Message))), response); got != want {
 				t.Errorf("%s, flags %d, %+v: %v", v.ID, flags, strict, got)
 			}
 		}

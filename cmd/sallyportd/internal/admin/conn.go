@@ -40,6 +40,7 @@ type RefusedError struct {
 	text      string
 	hint      string
 	unchanged bool // the old settings are in force
+	status    int  // of HTTP
 }
 
 func (e *RefusedError) Error() string { return e.text }
@@ -79,7 +80,7 @@ func Running(socket string) bool {
 // dial reports whether a server answers. If it returns false and no error, it is
 // certain that none does.
 func dial(socket string) (running bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
 	c, err := dialSocket(ctx, socket)
 	if err == nil {
@@ -112,8 +113,12 @@ func (c Conn) ReloadClients(ctx context.Context) (Reloaded, error) {
 	return c.change(ctx, "/reload/clients")
 }
 
-func (c Conn) change(ctx context.Context, path string) (done Reloaded, err error) {
-	err = c.askJSON(ctx, http.MethodPost, path, nil, maxAnswer, &done)
+func (c Conn) change(ctx context.Context, path string) (Reloaded, error) {
+	return c.changeBy(ctx, path, nil)
+}
+
+func (c Conn) changeBy(ctx context.Context, path string, asked any) (done Reloaded, err error) {
+	err = c.askJSON(ctx, http.MethodPost, path, asked, maxAnswer, &done)
 	var refused *RefusedError
 	if errors.As(err, &refused) && refused.unchanged {
 		return done, fmt.Errorf("the server rejected the change, and keeps its old settings: %w", refused)
@@ -214,7 +219,7 @@ func (c Conn) ask(ctx context.Context, method, path string, body io.Reader) (io.
 	client := http.Client{
 		Transport: &http.Transport{
 			DisableKeepAlives:     true,
-			ResponseHeaderTimeout: timeout,
+			ResponseHeaderTimeout: Timeout,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return dialSocket(ctx, c.Socket)
 			},
@@ -237,5 +242,5 @@ func (c Conn) ask(ctx context.Context, method, path string, body io.Reader) (io.
 		return nil, fmt.Errorf("read the server's answer: %w", err)
 	}
 	todo, _ := url.PathUnescape(response.Header.Get(hintHeader))
-	return nil, &RefusedError{strings.TrimSpace(string(text)), todo, response.StatusCode == http.StatusUnprocessableEntity}
+	return nil, &RefusedError{errorText(text), todo, response.StatusCode == http.StatusUnprocessableEntity, response.StatusCode}
 }

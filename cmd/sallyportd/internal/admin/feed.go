@@ -105,7 +105,7 @@ func (f *Feed) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			if due == nil {
 				due = time.After(watchDelay)
 			}
-			if stream.SetWriteDeadline(time.Now().Add(timeout)) != nil || encoder.Encode(g) != nil {
+			if stream.SetWriteDeadline(time.Now().Add(Timeout)) != nil || encoder.Encode(g) != nil {
 				return
 			}
 		case <-due:

@@ -18,16 +18,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/sessions/fleet/relay"
 	"sallyport/sessions/socketpath"
 )
 
-// timeout bounds a request, on both sides.
-const timeout = 30 * time.Second
+// Timeout bounds a request, on both sides.
+const Timeout = 30 * time.Second
 
 // Handlers execute the requests of the commands. They may be called concurrently.
 type Handlers struct {
 	Reload        func(context.Context) (Reloaded, error)
 	ReloadClients func(context.Context) (Reloaded, error)
+	// ReloadOnTrial is Reload, with newly hidden services on trial for a time.
+	ReloadOnTrial func(context.Context, time.Duration) (Reloaded, error)
 	// Restrict is ReloadClients, and takes rights from a client even if that
 	// fails.
 	Restrict func(context.Context, Restriction) (Restricted, error)
@@ -44,6 +47,8 @@ type Handlers struct {
 	Counters func() map[string]uint64
 	// Shield returns what the shield does now; nil: the configuration has none.
 	Shield func() *Shield
+	// Relay returns what the server knows of other gateways; nil: there is no relay.
+	Relay func() []relay.Reach
 	// Leases returns all leases; CloseLeases ends some of them.
 	Leases      func() []Lease
 	CloseLeases func(Closing) Closed
@@ -51,6 +56,21 @@ type Handlers struct {
 	// counts those of one from zero.
 	Uses      func() []Uses
 	ResetUses func(ResetUses) (Uses, error)
+	// AwaitList waits for the list of clients of a fleet; AcceptList accepts it.
+	AwaitList  func(context.Context) (ListStatus, error)
+	AcceptList func(context.Context) (ListStatus, error)
+	// Status returns what the server does now, and Metrics writes the metrics. Neither
+	// waits for the way of a knock, or for a reload.
+	Status  func() Status
+	Metrics func(io.Writer) error
+	// History returns what the server has refused and closed in the last hour, and LogTail
+	// the last lines of its log.
+	History func() History
+	LogTail func() []string
+	// Trace starts a trace, whose lines end with it. When the context ends, so does the trace.
+	Trace func(context.Context, Trace) (<-chan TraceLine, error)
+	// Confirm ends the trials that run.
+	Confirm func(context.Context) (Confirmation, error)
 	// Log gets the errors of the HTTP server: a connection that cannot be accepted, or
 	// a request that panics. Nil: they are dropped.
 	Log *slog.Logger
@@ -75,6 +95,7 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 		}
 	}
 	mux.HandleFunc("POST /reload", change(h.Reload))
+	mux.HandleFunc("POST /reload/trial", func(w http.ResponseWriter, r *http.Request) { h.serveTrial(ctx, w, r) })
 	mux.HandleFunc("POST /reload/clients", change(h.ReloadClients))
 	mux.HandleFunc("POST /restrict", func(w http.ResponseWriter, r *http.Request) {
 		var asked Restriction
@@ -88,12 +109,18 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 	h.serveFailing(mux)
 	h.serveResync(ctx, mux)
 	h.serveUses(mux)
+	h.serveList(ctx, mux)
+	h.serveStatus(mux)
+	h.serveHistory(mux)
+	h.serveTrace(mux)
+	h.serveConfirm(ctx, mux)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.Handle("GET /grants", h.Grants)
 	mux.HandleFunc("GET /traffic", func(w http.ResponseWriter, _ *http.Request) {
 		json.NewEncoder(w).Encode(h.Counters())
 	})
 	h.serveShield(mux)
+	h.serveRelay(mux)
 	mux.HandleFunc("GET /waiting", func(w http.ResponseWriter, _ *http.Request) {
 		json.NewEncoder(w).Encode(h.Waiting())
 	})
@@ -107,8 +134,10 @@ func Serve(ctx context.Context, path string, h Handlers) error {
 		}
 	})
 	server := &http.Server{
-		Handler: mux, ReadTimeout: timeout, WriteTimeout: timeout,
-		ErrorLog: slog.NewLogLogger(cmp.Or(h.Log, slog.New(slog.DiscardHandler)).Handler(), slog.LevelWarn),
+		Handler: versioned(mux), ReadTimeout: Timeout, WriteTimeout: Timeout,
+		ErrorLog: slog.NewLogLogger(reporter(func(err string) {
+			cmp.Or(h.Log, slog.New(slog.DiscardHandler)).Warn("failed to serve the admin socket", "error", err)
+		}), slog.LevelWarn),
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
@@ -123,6 +152,8 @@ type Reloaded struct {
 	Clients int `json:"clients"` // how many there are
 	// OutdatedProfiles are the keys that profiles repeat, and that have changed.
 	OutdatedProfiles []string `json:"outdated_profiles,omitempty"`
+	// OnTrial is what is on trial after a reload that asks for a trial.
+	OnTrial []Trial `json:"on_trial,omitempty"`
 }
 
 // StoppingError means that a change failed after a part of it had taken effect, so

@@ -48,8 +48,10 @@ func TestCommands(t *testing.T) {
 	var refusal error = errors.New("c.toml:1: ports: expected a number")
 	var feed Feed
 	c := serve(t, Handlers{
-		Reload:        func(context.Context) (Reloaded, error) { return Reloaded{}, refusal },
-		ReloadClients: func(context.Context) (Reloaded, error) { return Reloaded{7, []string{"ports"}}, nil },
+		Reload: func(context.Context) (Reloaded, error) { return Reloaded{}, refusal },
+		ReloadClients: func(context.Context) (Reloaded, error) {
+			return Reloaded{Clients: 7, OutdatedProfiles: []string{"ports"}}, nil
+		},
 		State: func(w io.Writer) error {
 			_, err := io.WriteString(w, "the state")
 			return err

@@ -41,7 +41,7 @@ func edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 	if err != nil {
 		return err
 	}
-	lines, err := parseLenient(path, strings.NewReader(before))
+	lines, err := ParseLenient(path, strings.NewReader(before))
 	if err != nil {
 		return err
 	}
@@ -51,14 +51,14 @@ func edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 	var text strings.Builder
 	for _, l := range lines {
 		if l.Client != nil {
-			if l.Text, err = l.rewritten(); err != nil {
+			if l.Text, err = l.Rewritten(); err != nil {
 				return err
 			}
 		}
 		text.WriteString(l.Text + "\n")
 	}
 	// The new text must be valid.
-	if _, err := parseLenient(path, strings.NewReader(text.String())); err != nil {
+	if _, err := ParseLenient(path, strings.NewReader(text.String())); err != nil {
 		return fmt.Errorf("the change would make the clients file unreadable: %w", err)
 	}
 	if err := durable.WriteFile(path, []byte(text.String()), info.Mode().Perm()); err != nil {
@@ -67,8 +67,8 @@ func edit(ctx context.Context, path string, change func([]Line) ([]Line, error))
 	return nil
 }
 
-// rewritten returns the text of a client's line: unchanged, if the client is.
-func (l Line) rewritten() (string, error) {
+// Rewritten returns the text of a client's line: unchanged, if the client is.
+func (l Line) Rewritten() (string, error) {
 	before, err := parseClient(l.Text)
 	if err == nil && reflect.DeepEqual(before, *l.Client) {
 		return l.Text, nil

@@ -1,11 +1,13 @@
 package clients
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/secretfile"
@@ -72,10 +74,20 @@ func read(path string, rules secretfile.Rules, known []string) (list List, whole
 	if err != nil {
 		return nil, false, fmt.Errorf("read the clients: %w", err)
 	}
-	// An estimate of the number of clients avoids copies of a long list.
-	list = make(List, 0, info.Size()/typicalLine)
 	end := &lastByte{r: f, last: '\n'}
-	err = scan(path, end, func(l Line) error {
+	list, err = readList(path, end, info.Size(), known)
+	return list, end.last == '\n', err
+}
+
+// ReadText is Read for the text of a file with this path.
+func ReadText(path string, text []byte, known []string) (List, error) {
+	return readList(path, bytes.NewReader(text), int64(len(text)), known)
+}
+
+func readList(path string, r io.Reader, size int64, known []string) (List, error) {
+	// An estimate of the number of clients avoids copies of a long list.
+	list := make(List, 0, size/typicalLine)
+	err := scan(path, r, func(l Line) error {
 		if l.Client == nil {
 			return nil
 		}
@@ -85,7 +97,23 @@ func read(path string, rules secretfile.Rules, known []string) (list List, whole
 		}
 		return l.Client.CheckServices(known)
 	})
-	return slices.Clip(list), end.last == '\n', err
+	return slices.Clip(list), err
+}
+
+// ReadLines returns all lines of a clients file, which only the users of the rules may
+// read, for a command that copies it. The file must be whole, and the services of its
+// clients in known.
+func ReadLines(path string, rules secretfile.Rules, known []string) ([]Line, error) {
+	f, err := rules.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the clients: %w", err)
+	}
+	defer f.Close()
+	text, err := readWhole(path, f)
+	if err != nil {
+		return nil, err
+	}
+	return readLines(path, strings.NewReader(text), func(c Client) error { return c.CheckServices(known) })
 }
 
 // typicalLine is the length of a line with a secret of 256 bits in hex.

@@ -56,10 +56,19 @@ func Parse(path string, r io.Reader) (lines []Line, err error) {
 	return readLines(path, r, func(c Client) error { return c.issue.err() })
 }
 
-// parseLenient is Parse, but accepts a column services= that cannot be parsed, for
+// ParseLenient is Parse, but accepts a column services= that cannot be parsed, for
 // commands that fix it.
-func parseLenient(path string, r io.Reader) ([]Line, error) {
+func ParseLenient(path string, r io.Reader) ([]Line, error) {
 	return readLines(path, r, func(Client) error { return nil })
+}
+
+// ParseLine parses a text that must be the line of one client, without its end. It accepts
+// a column services= that cannot be parsed: CheckServices returns an error for it.
+func ParseLine(text string) (Client, error) {
+	if text == "" || text != strings.TrimSpace(text) || text[0] == '#' || strings.ContainsAny(text, "\r\n") {
+		return Client{}, errors.New("expected the line of a client, without spaces around it")
+	}
+	return parseClient(text)
 }
 
 func readLines(path string, r io.Reader, check func(Client) error) (lines []Line, err error) {

@@ -28,7 +28,8 @@ type HTTP struct {
 	Listen      string // host:port, or :port
 	Host        string // of the URL, in lower case
 	Proxies     carriers.Proxies
-	Connections int // at a time
+	ProxyUser   string // whose connections from Proxies count; empty: all do
+	Connections int    // at a time
 	// Unproved is the status of the answer to all requests that draw no challenge, for
 	// the web server before this one; 0: they get the site.
 	Unproved int
@@ -61,6 +62,16 @@ func (h *HTTP) Address() netip.Addr {
 
 // Proxied reports whether another web server has the site, to which the server connects.
 func (h *HTTP) Proxied() bool { return h.upstream != "" }
+
+// SiteAt returns the host and the port of the web server that has the site; empty: none.
+func (h *HTTP) SiteAt() (host, port string) {
+	if h.upstream == "" {
+		return "", ""
+	}
+	u, _ := url.Parse(h.upstream) // it was checked
+	at := siteAddress(u)
+	return at.host, at.port
+}
 
 // Port returns the port of the listener.
 func (h *HTTP) Port() uint16 { return portOf(h.Listen).First }
@@ -201,7 +212,7 @@ func (r *rawHTTP) http(f *tomlfile.File, at, dir string) (h HTTP, err error) {
 	}
 	h = HTTP{
 		Listen: r.Listen, Connections: r.Connections, Unproved: r.Unproved, Tunnel: r.Tunnel, root: resolve(dir, r.Root), upstream: r.Upstream,
-		cert: resolve(dir, r.TLSCert), key: resolve(dir, r.TLSKey), Pages: resolve(dir, r.Pages),
+		cert: resolveSecret(dir, r.TLSCert), key: resolveSecret(dir, r.TLSKey), Pages: resolve(dir, r.Pages),
 	}
 	if err := parseCarrierListen(f, at+"listen", r.Listen); err != nil {
 		return h, err
@@ -237,6 +248,15 @@ func (r *rawHTTP) http(f *tomlfile.File, at, dir string) (h HTTP, err error) {
 	}
 	if f.Has(at + "upstream") {
 		if err := checkSite(f, at+"upstream", r.Upstream); err != nil {
+			return h, err
+		}
+	}
+	if h.ProxyUser = r.ProxyUser; f.Has(at + "proxy_user") {
+		if len(r.TrustedProxies) == 0 {
+			return h, hint.With(f.Errorf(at+"proxy_user", "got %q without trusted_proxies", r.ProxyUser),
+				"name the addresses of the proxies in trusted_proxies")
+		}
+		if err := checkUser(f, at+"proxy_user", r.ProxyUser); err != nil {
 			return h, err
 		}
 	}

@@ -8,11 +8,14 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os/user"
 	"strconv"
 
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/sallyportd/internal/page"
 	carriers "sallyport/ingest/web"
 	"sallyport/sessions/gate"
+	"sallyport/sessions/gate/sockowner"
 )
 
 // Site is what a [[challenge.http]] shows to strangers.
@@ -29,7 +32,11 @@ func (h *HTTP) Site() (s Site, err error) {
 		s.Handler, err = gate.Directory(h.root)
 	case h.upstream != "":
 		u, _ := url.Parse(h.upstream) // it was checked
-		s.Handler = carriers.Proxy(u, h.Proxies, h.Connections)
+		var trusted carriers.Proxies
+		if trusted, err = h.Trusted(); err != nil {
+			return s, err
+		}
+		s.Handler = carriers.Proxy(u, trusted, h.Connections)
 	default:
 		s.Handler = carriers.NotFound
 	}
@@ -43,9 +50,31 @@ func (h *HTTP) Site() (s Site, err error) {
 		s.Certificate, err = gate.Certificate(h.cert, h.key)
 	}
 	if err != nil {
-		return s, fmt.Errorf("[[challenge.http]] at %s: %w", h.Listen, err)
+		return s, unreadable(fmt.Errorf("[[challenge.http]] at %s: %w", h.Listen, err))
 	}
 	return s, nil
+}
+
+// Trusted returns the proxies that the listener trusts.
+func (h *HTTP) Trusted() (carriers.Proxies, error) {
+	p := h.Proxies
+	if h.ProxyUser == "" {
+		return p, nil
+	}
+	id := h.ProxyUser
+	if u, err := user.Lookup(id); err == nil {
+		id = u.Uid
+	}
+	uid, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		return p, hint.With(fmt.Errorf("[[challenge.http]] at %s: proxy_user: no user of this host is %q", h.Listen, h.ProxyUser),
+			"name the user that the workers of the proxy run as, such as www-data or caddy")
+	}
+	p.Owns = func(here, there netip.AddrPort) bool {
+		owner, err := sockowner.Accepted(here, there) // the end at there, of whichever direction
+		return sockowner.Require(owner, uint32(uid), err) == nil
+	}
+	return p, nil
 }
 
 // Certificate returns the chain of the listener, and its file; nil: it has none, or it
@@ -83,6 +112,9 @@ func (h *HTTP) Describe() string {
 	}
 	if h.Pages != "" {
 		site += "; it also serves the pages in " + h.Pages
+	}
+	if h.Tunnel {
+		site += "; after an exchange, it takes connections to services (tunnel)"
 	}
 	return fmt.Sprintf("%s for %s, at %s; strangers get %s", scheme, h.Host, h.Listen, site)
 }

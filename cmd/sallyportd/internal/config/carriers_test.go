@@ -115,6 +115,8 @@ func TestCarriersRefused(t *testing.T) {
 		http("proxy_header = \"Forwarded\""):                                              `proxy_header: expected "X-Forwarded-For" or "Forwarded", got "Forwarded" without trusted_proxies`,
 		http("proxy_header = \"X-Real-IP\"\ntrusted_proxies = [\"127.0.0.1/32\"]"):        `got "X-Real-IP"`,
 		http("trusted_proxies = [\"127.0.0.1\"]"):                                         `trusted_proxies: expected a list of networks in quotes, such as ["127.0.0.1/32"], got "127.0.0.1" (entry 1)`,
+		http("proxy_user = \"www-data\""):                                                 `proxy_user: expected the name or number of the user that the proxies on this host run as, not root, got "www-data" without trusted_proxies`,
+		http("proxy_user = \"root\"\ntrusted_proxies = [\"127.0.0.1/32\"]"):               `must not run as root`,
 		http("upstream = \"127.0.0.1:80\""):                                               `upstream: expected the URL of a web server`,
 		http("upstream = \"http://127.0.0.1:80/x\""):                                      `got "http://127.0.0.1:80/x"`,
 		http("upstream = \"http://127.0.0.1:70000\""):                                     `got "http://127.0.0.1:70000"`,
@@ -135,6 +137,7 @@ func TestCarriersRefused(t *testing.T) {
 		dns("K.example.org", strings.Repeat("a.", 95)+"a"):             `expected a name of at most 189 characters`,
 		dns("NS1.example.org", "ns.k.example.org"):                     `servers: expected a list of the names of the zone's servers, outside of the zone, such as ["ns1.example.org"], got ["ns.k.example.org"]`,
 		dns(`["NS1.example.org"]`, "[]"):                               `got []`,
+		dns("NS1.example.org", "192.0.2.1"):                            `servers: expected a list of the names of the zone's servers, outside of the zone, such as ["ns1.example.org"], got ["192.0.2.1"]`,
 		dns(":53", ":5353"):                                            `got ":5353", whose UDP port is one of those of knocks, 1025 to 65535`,
 		dns("servers", "amplification = 0\nservers"):                   `amplification: expected how many times as long`,
 		dns("servers", "answers_per_second = 0\nservers"):              `answers_per_second: expected a whole number from 1 to 1000000, got 0`,
@@ -158,6 +161,7 @@ func TestCarriersChanged(t *testing.T) {
 		{httpText, strings.Replace(httpText, "443", "444", 1), "challenge.http.listen"},
 		{httpText, strings.Replace(httpText, "WWW", "w", 1), "challenge.http.host"},
 		{httpText, httpText + "\ntrusted_proxies = [\"127.0.0.1/32\"]", "challenge.http.trusted_proxies"},
+		{httpText + "\ntrusted_proxies = [\"::1/128\"]", httpText + "\ntrusted_proxies = [\"::1/128\"]\nproxy_user = \"w\"", "challenge.http.proxy_user"},
 		{httpText, httpText + "\n[[challenge.http]]\nlisten = \":80\"\nhost = \"x\"", "the number of [[challenge.http]] tables"},
 	} {
 		var both [2]*Config

@@ -91,6 +91,15 @@ func (c *Config) Changed(next *Config, withHolder bool) error {
 	if (c.Challenge == nil) != (next.Challenge == nil) {
 		return refuse("challenge")
 	}
+	if (c.Fleet == nil) != (next.Fleet == nil) {
+		return refuse("fleet")
+	}
+	if c.Fleet != nil && c.Fleet.Etcd.Password != next.Fleet.Etcd.Password {
+		return refuse("fleet.password_file")
+	}
+	if c.Fleet != nil && !c.Fleet.sameRelayKey(next.Fleet) {
+		return refuse("fleet.relay_key_file")
+	}
 	if len(c.HTTP()) != len(next.HTTP()) {
 		return refuse("the number of [[challenge.http]] tables")
 	}

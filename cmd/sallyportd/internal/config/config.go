@@ -2,11 +2,13 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/ingest/udp"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify/schedule"
 )
 
@@ -26,19 +28,26 @@ type Config struct {
 	ReceiveBuffer int // of each socket, in bytes; 0: the kernel's default
 	Queue         int // of each thread: how many datagrams may wait for the checks
 	KernelFilter  bool
+	SelfTest      bool
+	ResumeLeases  bool
 	Shield        *Shield // nil: the shield is off
 
 	Services   []Service
 	Challenge  *Challenge // nil: the challenge–response protocol is off
 	Operations []Operation
+	Fleet      *Fleet // nil: this server shares its record with no other
 
-	ClientsPath string
+	// ClientsPath is the clients file. With FleetClients, it is this gateway's copy of the
+	// list in etcd, which the server writes.
+	ClientsPath  string
+	FleetClients bool // the list of clients is that of the fleet
 	// ClientsSettle is how long the clients file must remain unchanged before the
 	// server revokes the leases of clients that are missing in it.
 	ClientsSettle time.Duration
 	StateDir      string
 	Relaxed       bool // a grant takes effect before its nonces are on disk
 	AdminSocket   string
+	MetricsListen netip.AddrPort // where the metrics are served, on the loopback; invalid: only at the admin socket
 	// FirewallSocket is the socket of a holder that runs independently of the
 	// server, if there is one.
 	FirewallSocket string
@@ -50,11 +59,14 @@ type Config struct {
 	ClearOnExit   bool             // the firewall's table is removed when its holder stops in order
 
 	LogLevel slog.Level
+	// LogFormat is how the processes write their logs: auto, text or json.
+	LogFormat string
 
 	listenNames []string // the host names in "listen", until ResolveListen
 
 	file  *tomlfile.File // for errors: the lines of the keys
 	fixed []setting
+	keys  map[string]digest // of all keys, by their names for people
 }
 
 // PortSecret is the secret from which the ports are derived, as text.
@@ -125,6 +137,16 @@ func (c *Config) ServiceNames() []string {
 func (c *Config) Service(name string) *Service {
 	for i := range c.Services {
 		if c.Services[i].Name == name {
+			return &c.Services[i]
+		}
+	}
+	return nil
+}
+
+// ServiceByID returns the service with an identifier, or nil.
+func (c *Config) ServiceByID(id access.ServiceID) *Service {
+	for i := range c.Services {
+		if c.Services[i].ID() == id {
 			return &c.Services[i]
 		}
 	}

@@ -14,6 +14,9 @@ import (
 	"sallyport/cmd/internal/secretfile"
 	"sallyport/ingest/udp"
 	carriers "sallyport/ingest/web"
+	"sallyport/sessions/client"
+	"sallyport/sessions/fleet/cluster"
+	fleetrelay "sallyport/sessions/fleet/relay"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
@@ -41,7 +44,7 @@ func files(t *testing.T, texts map[string]string) (dir string) {
 func TestReference(t *testing.T) {
 	load := func(text string) Config {
 		t.Helper()
-		dir := files(t, map[string]string{"c.toml": "", "port_secret": "sécret\n", "port_secret.previous": "before\n", "ssh-alice.secret": "alice\n", "host.key": testHostKey + "\n"})
+		dir := files(t, map[string]string{"c.toml": "", "port_secret": "sécret\n", "port_secret.previous": "before\n", "ssh-alice.secret": "alice\n", "host.key": testHostKey + "\n", "etcd.password": "swordfish\n", "relay.key": testRelayKey + "\n"})
 		path := filepath.Join(dir, "c.toml")
 		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "/srv/www", t.TempDir())), 0o600); err != nil {
 			t.Fatal(err)
@@ -60,7 +63,17 @@ func TestReference(t *testing.T) {
 			}
 			*path = ""
 		}
-		c.file, c.fixed = nil, nil
+		c.file, c.fixed, c.keys = nil, nil, nil
+		if c.Fleet != nil {
+			f := *c.Fleet
+			for path, want := range map[*string]string{&f.Etcd.CA: "etcd-ca.pem", &f.Etcd.Certificate: "etcd.pem", &f.Etcd.Key: "etcd.key"} {
+				if *path != filepath.Join(dir, want) {
+					t.Errorf("%s, want %s", *path, want)
+				}
+				*path = ""
+			}
+			c.Fleet = &f
+		}
 		if ch := c.Challenge; ch != nil {
 			if ch.HostKey.Secret() != testHostKey {
 				t.Errorf("the host key is %s", ch.HostKey)
@@ -73,10 +86,10 @@ func TestReference(t *testing.T) {
 	want := Config{
 		Ports: 3, Generator: schedule.Algorithm1, PortSecret: PortSecret{Current: "sécret"}, Tolerance: time.Minute,
 		Services: []Service{{
-			Name: "web", kind: web{}, Listen: "[::]:8080", PrefixLen4: 32, PrefixLen6: 128, Connections: 64,
+			Name: "web", Type: "web", kind: web{}, Listen: "[::]:8080", PrefixLen4: 32, PrefixLen6: 128, Connections: 64,
 			Policy: gate.LeasePolicy{OpenFor: 10 * time.Second, OpenMax: time.Minute, Cut: true, Addresses: 8},
 		}},
-		ReceiveBuffer: 1 << 20, Queue: 4096, KernelFilter: true, ClientsSettle: 5 * time.Second,
+		ReceiveBuffer: 1 << 20, Queue: 4096, KernelFilter: true, SelfTest: true, ResumeLeases: true, ClientsSettle: 5 * time.Second, LogFormat: "auto",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -100,21 +113,21 @@ func TestReference(t *testing.T) {
 	half := minute
 	half.OpenFor = 30 * time.Second
 	want.Services = append(want.Services,
-		Service{Name: "site", kind: proxy{to: "10.0.0.5:443"}, Listen: "[::]:8443", PrefixLen4: 32, PrefixLen6: 128, Connections: 64, Policy: minute},
-		Service{Name: "ssh", kind: guarded{jump: "ssh-rules", allow: firewall.Trusted{
+		Service{Name: "site", Type: "proxy", kind: proxy{to: "10.0.0.5:443"}, Listen: "[::]:8443", PrefixLen4: 32, PrefixLen6: 128, Connections: 64, Policy: minute},
+		Service{Name: "ssh", Type: "firewall", kind: guarded{jump: "ssh-rules", allow: firewall.Trusted{
 			Networks: []netip.Prefix{netip.MustParsePrefix("10.8.0.0/24")}, Interfaces: []string{"docker0"},
 		}}, Listen: ":22", PrefixLen4: 32, PrefixLen6: 128, Connections: 64, Policy: half},
-		Service{Name: "mail", kind: guarded{via: 10025}, Proves: true, Listen: ":8025", PrefixLen4: 32, PrefixLen6: 128, Connections: 64, Policy: minute},
-		Service{Name: "wiki", kind: process{to: "127.0.0.1:8081", within: 10 * time.Second}, Listen: "[::]:8444", PrefixLen4: 32, PrefixLen6: 128, Connections: 64,
+		Service{Name: "mail", Type: "firewall", kind: guarded{via: 10025}, Proves: true, Listen: ":8025", PrefixLen4: 32, PrefixLen6: 128, Connections: 64, Policy: minute},
+		Service{Name: "wiki", Type: "process", kind: process{to: "127.0.0.1:8081", within: 10 * time.Second}, Listen: "[::]:8444", PrefixLen4: 32, PrefixLen6: 128, Connections: 64,
 			Policy: cut, programs: []program.Program{{
 				ID: program.ID{Service: "wiki", Role: program.Server}, User: "wiki",
 				Args: []string{"/usr/sbin/nginx", "-c", "/etc/wiki/nginx.conf", "-g", "daemon off;"},
 				Dir:  "/", Env: []string{"LANG=C.UTF-8"}, StopAfter: 5 * time.Second, Limits: program.Limits{Files: 1024},
 			}}},
-		Service{Name: "ban-exception", kind: commandsOnly{}, PrefixLen4: 32, PrefixLen6: 128, Connections: 64, Policy: minute, programs: []program.Program{
+		Service{Name: "ban-exception", Type: "command", kind: commandsOnly{}, PrefixLen4: 32, PrefixLen6: 128, Connections: 64, Policy: minute, programs: []program.Program{
 			command(program.OnOpen, "/usr/local/bin/ban-exception", "add"), command(program.OnClose, "/usr/local/bin/ban-exception", "del"),
 		}})
-	want.Server = "gate.example.org"
+	want.Server, want.MetricsListen = "gate.example.org", netip.MustParseAddrPort("127.0.0.1:9464")
 	want.PortSecret.Previous, want.PortSecret.Until = "before", time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 	ranges := challenge.Encoding{Scheme: challenge.Ranges, Base: 16384, DataBits: 8, Restart: 20}
 	want.Challenge = &Challenge{
@@ -127,7 +140,7 @@ func TestReference(t *testing.T) {
 			Listen: ":443", Host: "www.example.org", Connections: 1024, root: got.Challenge.HTTP[0].root,
 			cert: got.Challenge.HTTP[0].cert, key: got.Challenge.HTTP[0].key,
 			Pages: got.Challenge.HTTP[0].Pages, files: secretfile.Rules{User: "sallyport"},
-			Proxies: carriers.Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Header: carriers.XForwardedFor},
+			Proxies: carriers.Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, Header: carriers.XForwardedFor}, ProxyUser: "www-data",
 		}},
 		DNS: &DNS{
 			Listen: ":53", Zone: carriers.Zone{Name: "k.example.org", Servers: []string{"ns1.example.org"}},
@@ -139,6 +152,14 @@ func TestReference(t *testing.T) {
 		ID: "ssh-alice-", Secret: "alice", Algorithm: exchange.NATAware, Service: "ssh", OpenFor: 30 * time.Second, Uses: 1,
 		Client: "com1", From: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 	}}
+	relayKey := must(fleetrelay.ParseKey(testRelayKey))
+	want.Fleet = &Fleet{Name: "gateway1", Relay: &Relay{Rate: 20_000, Key: relayKey, keyFile: "relay.key", Gateways: map[string]netip.AddrPort{
+		"gateway1": netip.MustParseAddrPort("10.0.0.1:1024"), "gateway2": netip.MustParseAddrPort("10.0.0.2:1024"),
+	}}, Named: []client.Gateway{
+		{Name: "gateway1", Server: "gw1.example.org"}, {Name: "gateway2", Server: "gw2.example.org"},
+	}, passwordFile: "etcd.password", Etcd: cluster.Config{
+		Endpoints: []string{"https://etcd1.example:2379"}, User: "gateway1", Password: "swordfish", Prefix: cluster.DefaultPrefix, Timeout: cluster.DefaultTimeout,
+	}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("uncommented:\ngot  %+v\nwant %+v", got, want)
 	}
@@ -149,8 +170,8 @@ func uncommented() string {
 	var lines []string
 	for line := range strings.Lines(Reference) {
 		text, commented := strings.CutPrefix(line, "# ")
-		key, _, assigns := strings.Cut(text, " = ")
-		isKey := assigns && !strings.Contains(key, " ") && !strings.HasSuffix(strings.NewReplacer("[", "", "]", "").Replace(line), " \"…\"\n")
+		key, value, assigns := strings.Cut(text, " = ")
+		isKey := assigns && !strings.Contains(key, " ") && strings.Trim(value, "[]\"\n") != "…"
 		if commented && (isKey || strings.HasPrefix(text, "[")) {
 			line = text
 		}
@@ -196,7 +217,7 @@ func TestConfigRefuses(t *testing.T) {
 		before(`generator = "pcg"`):                                 `c.toml:1: generator: expected "algorithm1" or "java", got "pcg"`,
 		before(`port_secret_file = "x"`):                            "c.toml:1: port_secret_file: ",
 		replace(`port_secret = "hunter2"`, ""):                      "port_secret: expected the secret",
-		replace(`clients = "clients.txt"`, ""):                      "clients: expected the path of the clients file, got nothing",
+		replace(`clients = "clients.txt"`, ""):                      "clients: expected the path of the clients file, or \"fleet\", got nothing",
 		before(`clock_tolerance = "4s"`):                            `c.toml:1: clock_tolerance: expected a duration from "5s" to "60s" in whole seconds, got "4s"`,
 		before(`clock_tolerance = "61s"`):                           "c.toml:1: clock_tolerance: ",
 		before(`clock_tolerance = "5500ms"`):                        "c.toml:1: clock_tolerance: ",
@@ -210,11 +231,21 @@ func TestConfigRefuses(t *testing.T) {
 		before(`kernel_filter = "yes"`):                             "c.toml:1: kernel_filter: expected true or false",
 		before(`durability = "hopeful"`):                            "c.toml:1: durability: expected \"strict\" or \"relaxed\"",
 		before(`admin_socket = ""`):                                 "c.toml:1: admin_socket: ",
+		before(`metrics_listen = ""`):                               "c.toml:1: metrics_listen: expected an address of the loopback with a port in quotes, such as \"127.0.0.1:9464\", got nothing",
+		before(`metrics_listen = ":9464"`):                          `metrics_listen: expected an address of the loopback with a port in quotes, such as "127.0.0.1:9464", got ":9464"`,
+		before(`metrics_listen = "localhost:9464"`):                 `got "localhost:9464"`,
+		before(`metrics_listen = "0.0.0.0:9464"`):                   `got "0.0.0.0:9464", which is no address of the loopback`,
+		before(`metrics_listen = "[::]:9464"`):                      `got "[::]:9464", which is no address of the loopback`,
+		before(`metrics_listen = "192.0.2.1:9464"`):                 `got "192.0.2.1:9464", which is no address of the loopback`,
+		before(`metrics_listen = "[::1%lo]:9464"`):                  `got "[::1%lo]:9464", which is no address of the loopback`,
+		before(`metrics_listen = "[::ffff:127.0.0.1]:9464"`):        `got "[::ffff:127.0.0.1]:9464", which is no address of the loopback`,
+		before(`metrics_listen = "127.0.0.1:80"`):                   `got "127.0.0.1:80", with a port below 1024`,
+		before(`metrics_listen = "127.0.0.2:8080"`):                 `got "127.0.0.2:8080", with a port of service web`,
 		before(`queue = 511`):                                       "c.toml:1: queue: expected how many datagrams of each thread may wait for the checks, a whole number from 512 to 262144, got 511",
 		before(`queue = 262145`):                                    "c.toml:1: queue: ",
 		before(`readers = 65`):                                      "c.toml:1: readers: ",
 		before(`port = 3`):                                          `c.toml:1: port: unknown key "port"; did you mean ports?`,
-		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service 1: colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, connections, max_addresses, grant_prefix4, grant_prefix6, port, rotate_ports, rotate_except, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy, bind, via, via_port, jump, allow, program, program_user, start_within, on_open, on_close, command_user, command_limit, stop_after, program_dir, program_env, max_memory, max_files, max_processes`,
+		replace("[[service]]", "[[service]]\ncolour=3"):             `c.toml:5: service 1: colour: unknown key "colour"; expected one of name, type, protocol, listen, open_for, open_max, open_to, connections, max_addresses, grant_prefix4, grant_prefix6, spread, gateways, port, rotate_ports, rotate_except, look, max_connections, root, tls_cert, tls_key, upstream, proxy_protocol, hook, policy, bind, via, via_port, jump, allow, program, program_user, start_within, on_open, on_close, command_user, command_limit, stop_after, program_dir, program_env, max_memory, max_files, max_processes`,
 		minimal[:strings.Index(minimal, "[[")]:                      "c.toml: service: expected a [[service]] table for each service, 1 to 64, got 0",
 		minimal + "[[service]]\nname = \"two\"\n":                   `service 2: type: expected "web", "proxy", "firewall", "process" or "command", got nothing`,
 		minimal + serviceText("web", ":81", "firewall"):             `c.toml:9: service 2: name: expected a name of letters, digits, dots, hyphens and underscores, in quotes, got "web", the name of another service`,

@@ -152,6 +152,9 @@ func (c *Config) Needs(h Host) Needs {
 	if c.Challenge != nil && c.Challenge.Answers != nil && int(c.Challenge.Answers.Port) < h.FirstOpenPort {
 		n.LowPorts = true
 	}
+	if c.Fleet != nil && c.Fleet.Relay != nil && int(c.Fleet.Relay.Gateways[c.Fleet.Name].Port()) < h.FirstOpenPort {
+		n.LowPorts = true
+	}
 	for _, l := range c.CarrierListeners() {
 		n.LowPorts = n.LowPorts || int(portOf(l.Listen).First) < h.FirstOpenPort
 	}

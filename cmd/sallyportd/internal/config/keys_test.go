@@ -64,7 +64,7 @@ func TestKeys(t *testing.T) {
 			checkExpect(t, d)
 			checkReference(t, d, b.kind, f)
 			checkErrors(t, d, b)
-			checkReloadClass(t, d, b)
+			checkReloadClass(t, r, d)
 			return nil
 		})
 		if err != nil {
@@ -109,8 +109,10 @@ func checkReference(t *testing.T, d declaration, kind string, f *tomlfile.File) 
 	for _, p := range places {
 		found = found || f.Has(p)
 	}
-	found = found || strings.Contains(Reference, "(with "+d.name+")") || strings.Contains(Reference, "\n# "+d.name+" = \"…\"\n") ||
-		strings.Contains(Reference, "\n# "+d.name+" = [\"…\"]\n")
+	found = found || strings.Contains(Reference, "(with "+d.name+")")
+	for _, other := range []string{`"…"`, `["…"]`, "…"} { // with this key, the rest would not be valid
+		found = found || strings.Contains(Reference, "\n# "+d.name+" = "+other+"\n")
+	}
 	if !found {
 		t.Errorf("%s: is not in the reference", d.path)
 	}
@@ -194,27 +196,15 @@ func replaceLine(text, key, value string) string {
 }
 
 // checkReloadClass changes a single key, and checks whether a reload accepts it.
-func checkReloadClass(t *testing.T, d declaration, b table) {
+func checkReloadClass(t *testing.T, r *raw, d declaration) {
 	t.Helper()
-	changed, before := otherValue(d.value), reflect.New(d.value.Type()).Elem()
+	// The settings have a copy of the value.
+	config := func() *Config { return &Config{Path: "c.toml", fixed: r.settings()} }
+	before := reflect.New(d.value.Type()).Elem()
 	before.Set(d.value)
-	config := func() *Config {
-		r, _ := reference(t)
-		for _, other := range r.tables() {
-			err := walkKeys(reflect.ValueOf(other.fields).Elem(), other.at, other.class, "", func(other declaration) error {
-				if other.path == d.path {
-					other.value.Set(before)
-				}
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		return &Config{Path: "c.toml", fixed: r.settings()}
-	}
+	defer d.value.Set(before)
 	old := config()
-	before = changed
+	d.value.Set(otherValue(d.value))
 	next := config()
 	for _, withHolder := range []bool{false, true} {
 		err := old.Changed(next, withHolder)
@@ -288,6 +278,30 @@ func TestLoadReadsOnlyNeededFiles(t *testing.T) {
 	}
 	if _, err := Load(path, All); err == nil || !strings.Contains(err.Error(), "c.toml:8: service 1: root: expected") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAdvice: the look that is the same at all times is recommended where the kernel lets
+// a socket filter TCP, and the firewall elsewhere.
+func TestAdvice(t *testing.T) {
+	for _, row := range []struct {
+		text string
+		able bool
+		want string
+	}{
+		{minimal, true, `look = "filtered" looks the same at all times`},
+		{minimal, false, "with this kernel, hiding it requires CAP_NET_ADMIN and stealth = true"},
+		{minimal + "look = \"filtered\"\n", true, ""},
+		{"stealth = true\n" + minimal, false, ""},
+	} {
+		cfg, err := Parse("c.toml", []byte(row.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := cfg.Services[0].Advice(cfg, Host{FilterTCP: row.able, FirstOpenPort: 1024})
+		if row.want == "" && got != "" || !strings.HasSuffix(got, row.want) {
+			t.Errorf("%+v: got %q", row, got)
+		}
 	}
 }
 

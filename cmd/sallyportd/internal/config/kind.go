@@ -34,9 +34,8 @@ type kind interface {
 	trusted() firewall.Trusted
 	// advice returns a change that would reveal less to strangers; empty: none.
 	advice(s *Service, c *Config, h Host) string
-	// missing returns a key that names a missing file, and the text about the value;
-	// empty: all files exist.
-	missing() (key, found string)
+	// missing returns the fault of a key whose file is missing, or of no use.
+	missing() fault
 	// fixed returns the name and value of a property of the kind that only a
 	// restart changes, in addition to its keys; empty: none.
 	fixed() (key, value string)
@@ -73,6 +72,9 @@ type Live struct {
 	Prepare func() error
 	// Inlet takes the tunnels to the service; nil: it takes none.
 	Inlet *gate.Inlet
+	// Connections and Flows return how many TCP connections and UDP flows of clients there
+	// are, and take no lock of their way. nil: this process carries none.
+	Connections, Flows func() int
 	// Backend is the program behind the service; nil: it has none.
 	Backend gate.Backend
 	// Load prepares the content or upstream of a changed configuration, and returns

@@ -32,7 +32,7 @@ func (commandsOnly) guard(*Service, bool, *firewall.Port) {}
 
 func (commandsOnly) advice(*Service, *Config, Host) string { return "" }
 
-func (commandsOnly) missing() (key, found string) { return "", "" }
+func (commandsOnly) missing() fault { return fault{} }
 
 func (commandsOnly) fixed() (key, value string) { return "", "" }
 

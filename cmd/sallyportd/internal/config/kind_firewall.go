@@ -112,7 +112,7 @@ func (g guarded) published() bool { return g.hook == firewall.HookForward }
 
 func (guarded) fixed() (key, value string) { return "", "" }
 
-func (guarded) missing() (key, found string) { return "", "" }
+func (guarded) missing() fault { return fault{} }
 
 func (guarded) upstream() string { return "" }
 

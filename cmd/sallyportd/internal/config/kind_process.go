@@ -106,7 +106,7 @@ func (process) upstream() string { return "" }
 // decides where it listens.
 func (p process) fixed() (key, value string) { return "upstream", p.to }
 
-func (process) missing() (key, found string) { return "", "" }
+func (process) missing() fault { return fault{} }
 
 // ProgramUpstream returns where the program of a service of type "process" listens;
 // empty: it inherits a socket, or there is no such program.

@@ -51,7 +51,7 @@ func (p proxy) describe(s *Service) string { return s.Protocol() + " proxy to " 
 
 func (proxy) fixed() (key, value string) { return "", "" }
 
-func (proxy) missing() (key, found string) { return "", "" }
+func (proxy) missing() fault { return fault{} }
 
 func (p proxy) upstream() string { return string(p.to) }
 

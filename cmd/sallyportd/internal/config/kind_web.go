@@ -2,11 +2,8 @@ package config
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"os"
 
 	"sallyport/cmd/internal/tomlfile"
 	"sallyport/sessions/gate"
@@ -40,7 +37,7 @@ func readWeb(r *rawService, f *tomlfile.File, at, dir string, s *Service) (kind,
 		}
 		return nil, f.Errorf(missing, "got one without the other")
 	}
-	return web{root: resolve(dir, r.Root), cert: resolve(dir, r.TLSCert), key: resolve(dir, r.TLSKey)}, nil
+	return web{root: resolve(dir, r.Root), cert: resolveSecret(dir, r.TLSCert), key: resolveSecret(dir, r.TLSKey)}, nil
 }
 
 func (w web) describe(*Service) string {
@@ -61,18 +58,11 @@ func (w web) fixed() (key, value string) {
 	return "the use of TLS", fmt.Sprint(w.cert != "")
 }
 
-func (w web) missing() (key, found string) {
-	if w.root != "" {
-		if info, err := os.Stat(w.root); err != nil || !info.IsDir() {
-			return "root", fmt.Sprintf("got %q, which is not a directory", w.root)
-		}
+func (w web) missing() fault {
+	if f := directoryFault("root", w.root, ""); f.key != "" {
+		return f
 	}
-	for _, f := range []struct{ key, path string }{{"tls_cert", w.cert}, {"tls_key", w.key}} {
-		if _, err := os.Stat(f.path); f.path != "" && errors.Is(err, fs.ErrNotExist) {
-			return f.key, fmt.Sprintf("got %q, which does not exist", f.path)
-		}
-	}
-	return "", ""
+	return pairFault(w.cert, w.key)
 }
 
 func (w web) live(s *Service, env Env) (l Live, err error) {
@@ -101,7 +91,7 @@ func (w web) content(s *Service) (c gate.Content, err error) {
 		c.Certificate, err = gate.Certificate(w.cert, w.key)
 	}
 	if err != nil {
-		return c, fmt.Errorf("service %s: %w", s.Name, err)
+		return c, unreadable(fmt.Errorf("service %s: %w", s.Name, err))
 	}
 	c.Handler = h
 	return c, nil

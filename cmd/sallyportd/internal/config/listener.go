@@ -62,7 +62,7 @@ func (s *Service) listenUDP(env Env, r relay.UDPConfig) (l Live, update func(rel
 		return s.rotatingUDP(env, cfg)
 	}
 	udp := gate.NewUDP(cfg)
-	return Live{Enforcers: []access.Enforcer{udp}, Prepare: udp.Prepare}, udp.Update
+	return Live{Enforcers: []access.Enforcer{udp}, Prepare: udp.Prepare, Flows: udp.Flows}, udp.Update
 }
 
 // listen returns a TCP service of this process.
@@ -82,9 +82,9 @@ func (listener) listen(s *Service, server gate.Handler, env Env) (Live, error) {
 			own.Listen = listen
 			return gate.NewTCP(own)
 		}))
-		l.Inlet = inlet
+		l.Inlet, l.Connections = inlet, cfg.Limits.Count
 		return l, nil
 	}
 	tcp := gate.NewTCP(cfg)
-	return Live{Enforcers: []access.Enforcer{tcp}, Prepare: tcp.Prepare, Inlet: inlet}, nil
+	return Live{Enforcers: []access.Enforcer{tcp}, Prepare: tcp.Prepare, Inlet: inlet, Connections: cfg.Limits.Count}, nil
 }

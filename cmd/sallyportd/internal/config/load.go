@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -23,7 +22,7 @@ const (
 	Alone       Need = iota // no other file
 	PortSecrets             // the files of port secrets
 	Secrets                 // the files of operations' secrets and keys, and the host key
-	All                     // check that the directories of web servers exist
+	All                     // check that the directories, certificates and keys of web servers can be used
 )
 
 // Load reads a configuration, and of the files that it names only those that need
@@ -43,7 +42,7 @@ func Load(path string, need Need) (*Config, error) {
 	}
 	if r.PortSecretFile != "" {
 		c.PortSecret.Path, _ = c.secretPath(r.PortSecretFile)
-		c.PortSecret.Credential = strings.HasPrefix(r.PortSecretFile, "$"+credentials+"/")
+		_, c.PortSecret.Credential = credentialName(r.PortSecretFile)
 	}
 	if r.PortSecretPrevious != "" || r.PortSecretPreviousFile != "" {
 		c.PortSecret.Previous, err = c.readSecret(
@@ -71,6 +70,20 @@ func Load(path string, need Need) (*Config, error) {
 			return nil, err
 		}
 	}
+	if need >= Secrets {
+		if err := c.checkEtcdFiles(); err != nil {
+			return nil, err
+		}
+		if err := c.ReadEtcdPassword(); err != nil {
+			return nil, err
+		}
+		if err := c.readRelay(); err != nil {
+			return nil, err
+		}
+		if err := c.ReadClientsKey(); err != nil {
+			return nil, err
+		}
+	}
 	if need >= Secrets && c.Challenge != nil && c.Challenge.hostKeyFile != "" {
 		if err := c.readHostKey(); err != nil {
 			return nil, err
@@ -79,24 +92,29 @@ func Load(path string, need Need) (*Config, error) {
 			return nil, err
 		}
 	}
+	if need < All {
+		return c, nil
+	}
 	for i := range c.Services {
-		if need < All {
-			break
-		}
-		if key, found := c.Services[i].kind.missing(); key != "" {
-			return nil, c.file.Errorf(fmt.Sprintf("service.%d.%s", i, key), "%s", found)
+		if f := c.Services[i].kind.missing(); f.key != "" {
+			return nil, c.fileFault(fmt.Sprintf("service.%d.", i), f)
 		}
 	}
 	for i := range c.HTTP() {
-		if need < All {
-			break
-		}
-		h := c.Challenge.HTTP[i]
-		if key, found := (web{root: h.root, cert: h.cert, key: h.key}).missing(); key != "" {
-			return nil, c.file.Errorf(httpKey(i)+"."+key, "%s", found)
+		if f := c.Challenge.HTTP[i].missing(); f.key != "" {
+			return nil, c.fileFault(httpKey(i)+".", f)
 		}
 	}
 	return c, nil
+}
+
+// fileFault is the error of a fault in a table.
+func (c *Config) fileFault(at string, f fault) error {
+	err := c.file.Errorf(at+f.key, "%s", f.found)
+	if f.hint == "" {
+		return err
+	}
+	return hint.With(err, f.hint)
 }
 
 // read returns the text of a configuration.
@@ -147,29 +165,14 @@ func (c *Config) readSecret(key, what, inline, file string) (string, error) {
 	return secret, nil
 }
 
-// credentials is the variable in which systemd names the directory with the
-// credentials of a unit.
-const credentials = "CREDENTIALS_DIRECTORY"
-
-// secretPath returns the path of a file with a secret.
-func (c *Config) secretPath(file string) (string, error) {
-	name, ok := strings.CutPrefix(file, "$"+credentials+"/")
-	if !ok {
-		return resolve(filepath.Dir(c.Path), file), nil
-	}
-	dir := os.Getenv(credentials)
-	if dir == "" {
-		return "", hint.With(fmt.Errorf("the environment does not set %s", credentials),
-			"systemd sets it for a unit with LoadCredential="+name+":FILE; for a command, set it to the directory of that FILE")
-	}
-	return filepath.Join(dir, name), nil
-}
-
 // ExplainClients adds the key that names the clients file to the error that the file
 // does not exist.
 func (c *Config) ExplainClients(err error) error {
 	if c.file == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if c.FleetClients {
+		return hint.With(err, "a server that reads the list of clients from etcd writes this copy: start it, or see its log")
 	}
 	return hint.With(fmt.Errorf("%s: %w", c.file.Where("clients"), err),
 		"restore the file, or correct the path in the configuration; for a server that has no clients yet: install -m 600 /dev/null "+c.ClientsPath)

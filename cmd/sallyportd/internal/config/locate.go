@@ -10,7 +10,7 @@ import (
 
 // Locate finds the paths of the clients file, the state directory and the admin
 // socket in a configuration with errors. Each must be on a separate line before
-// the first table. Only these paths and Path of the result are set. Commands that
+// the first table. Only these paths, Path and FleetClients of the result are set. Commands that
 // must work despite an invalid configuration use it.
 func Locate(path string) (*Config, error) {
 	text, err := read(path)
@@ -36,8 +36,10 @@ func Locate(path string) (*Config, error) {
 		return nil, fmt.Errorf("%s: expected a line clients = \"PATH\" before the first table, found none", path)
 	}
 	dir := filepath.Dir(path)
-	return &Config{
+	c := &Config{
 		Path: path, ClientsPath: resolve(dir, paths.Clients),
 		StateDir: resolve(dir, paths.StateDir), AdminSocket: resolve(dir, paths.AdminSocket),
-	}, nil
+	}
+	c.useCopy(paths.Clients)
+	return c, nil
 }

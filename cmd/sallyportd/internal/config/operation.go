@@ -144,7 +144,7 @@ func (c *Config) fitOperations(f *tomlfile.File) error {
 	for i := range trial {
 		trial[i].Secret = "any"
 		if len(trial[i].Keys) == 0 {
-			trial[i].Keys = []exchange.PublicKey{{Key: [32]byte{1}}}
+			trial[i].Keys = []exchange.PublicKey{{Key: [32]byte{2}}}
 		}
 	}
 	host, err := exchange.NewHostKey(zeros{})
@@ -191,6 +191,10 @@ func (r *rawOperation) operation(f *tomlfile.File, at string, c *Config) (o Oper
 	s := c.Service(r.Service)
 	if s == nil {
 		return o, f.Errorf(at+"service", "got %q; the services are %s", r.Service, strings.Join(c.ServiceNames(), ", "))
+	}
+	s = s.Original()
+	if err := s.checkRandom(f, at, &o); err != nil {
+		return o, err
 	}
 	if f.Has(at+"open_for") && o.Close {
 		return o, f.Errorf(at+"open_for", "got %q for an operation with action = \"close\"", r.OpenFor)
@@ -316,7 +320,7 @@ func (c *Config) Usable(
 		switch {
 		case !known:
 			disabled = append(disabled,
-				fmt.Sprintf("operation %q is disabled: there is no client %s in %s", o.ID, o.Client, c.ClientsPath))
+				fmt.Sprintf("operation %q is disabled: there is no client %s in %s", o.ID, o.Client, c.ClientsPlace()))
 		case !expired.IsZero():
 			disabled = append(disabled,
 				fmt.Sprintf("operation %q is disabled: client %s expired at %s", o.ID, o.Client, expired.UTC().Format(time.RFC3339)))

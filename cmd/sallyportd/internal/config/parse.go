@@ -24,8 +24,8 @@ const (
 )
 
 // Parse checks the text of a configuration. It reads no file, makes no system call,
-// and does not probe the kernel. The Config contains only the secrets that are in
-// the text itself. Relative paths are resolved against the directory of path.
+// and does not probe the kernel; of the environment it reads only the directory of
+// credentials. The Config contains only the secrets that are in the text itself. Relative paths are resolved against the directory of path.
 // Errors name the file, the line, the key, and the expected value.
 func Parse(path string, text []byte) (*Config, error) {
 	_, c, err := parse(path, text)
@@ -46,23 +46,24 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 	}
 	c := &Config{
 		Path: path, Server: r.Server, Ports: r.Ports, Readers: r.Readers, ReceiveBuffer: r.ReceiveBuffer, Queue: r.Queue,
-		KernelFilter: r.KernelFilter, Relaxed: r.Durability == "relaxed",
+		KernelFilter: r.KernelFilter, SelfTest: r.SelfTest, ResumeLeases: r.ResumeLeases, Relaxed: r.Durability == "relaxed",
 		User: r.User, Stealth: r.Stealth, ClearOnExit: r.OnExit == "clear",
 		PortSecret:  PortSecret{Current: r.PortSecret, Previous: r.PortSecretPrevious, Until: r.PortSecretPreviousUntil},
 		SecretFiles: secretfile.Rules{User: r.User, Shared: r.SecretFiles == "shared"},
 		file:        f,
 	}
+	c.LogFormat = r.LogFormat
 	if r.LogLevel == "debug" {
 		c.LogLevel = slog.LevelDebug
 	}
 	for _, step := range []func(*tomlfile.File, *Config) error{
-		r.general, r.shield, r.secrets, r.paths, r.services, r.challenge, r.rotations,
+		r.general, r.shield, r.secrets, r.paths, r.services, r.challenge, r.rotations, r.fleet, r.fleetClients, r.relay, r.metrics,
 	} {
 		if err := step(f, c); err != nil {
 			return nil, nil, err
 		}
 	}
-	c.fixed = r.settings()
+	c.fixed, c.keys = r.settings(), r.digests()
 	for i := range c.Services {
 		key, value := c.Services[i].kind.fixed()
 		c.fixed = append(c.fixed, setting{key: key, value: value, service: c.Services[i].Name})
@@ -125,6 +126,7 @@ func (r *raw) paths(f *tomlfile.File, c *Config) error {
 		}
 		*p.path = resolve(dir, p.text)
 	}
+	c.useCopy(r.Clients)
 	if r.PortSecretFile != "" {
 		c.PortSecret.Path = resolve(dir, r.PortSecretFile)
 	}
@@ -138,6 +140,9 @@ func (r *raw) services(f *tomlfile.File, c *Config) error {
 	for i := range r.Service {
 		s, err := r.Service[i].service(f, fmt.Sprintf("service.%d.", i), filepath.Dir(c.Path))
 		if err != nil {
+			return err
+		}
+		if err := r.elsewhere(f, fmt.Sprintf("service.%d.", i), r.Service[i].Gateways, &s); err != nil {
 			return err
 		}
 		if err := s.conflicts(f, fmt.Sprintf("service.%d.", i), c.Services); err != nil {

@@ -61,7 +61,7 @@ func parsePublicKeys(text string) (keys []exchange.PublicKey, err error) {
 	for line := range strings.Lines(text) {
 		n++
 		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
+		if line == "" || line[0] == '#' && !strings.Contains(line, "\r") {
 			continue
 		}
 		k, err := parsePublicKey(line)
@@ -84,6 +84,10 @@ func parsePublicKeys(text string) (keys []exchange.PublicKey, err error) {
 }
 
 func parsePublicKey(line string) (k exchange.PublicKey, err error) {
+	// ParseAuthorizedKey would pass over the rest of the line, which may have other keys.
+	if strings.Contains(line, "\r") {
+		return k, errors.New("got a carriage return in the line; expected line ends of Unix or Windows")
+	}
 	public, _, options, _, err := ssh.ParseAuthorizedKey([]byte(line))
 	if err != nil {
 		return k, errors.New("expected a public key as in authorized_keys")

@@ -40,16 +40,19 @@ type raw struct {
 	PortSecretPrevious      string       `toml:"port_secret_previous" reload:"live" expect:"the previous port secret, as text in quotes; or port_secret_previous_file instead"`
 	PortSecretPreviousFile  string       `toml:"port_secret_previous_file" reload:"live" expect:"the path of a file with the previous port secret"`
 	PortSecretPreviousUntil time.Time    `toml:"port_secret_previous_until" reload:"live" expect:"a time such as 2026-12-01T00:00:00Z, together with a previous port secret"`
-	Clients                 string       `toml:"clients" required:"yes" reload:"restart" expect:"the path of the clients file"`
+	Clients                 string       `toml:"clients" required:"yes" reload:"restart" expect:"the path of the clients file, or \"fleet\""`
 	ClientsSettle           string       `toml:"clients_settle" default:"5s" range:"100ms..1m" reload:"live" expect:"a duration from \"100ms\" to \"1m\""`
 	ClockTolerance          string       `toml:"clock_tolerance" default:"60s" range:"5s..60s" reload:"live" expect:"a duration from \"5s\" to \"60s\" in whole seconds"`
 	StateDir                string       `toml:"state_dir" default:"state" reload:"restart" expect:"the path of a directory"`
 	Durability              string       `toml:"durability" default:"strict" oneof:"strict|relaxed" reload:"restart" expect:"\"strict\" or \"relaxed\""`
+	ResumeLeases            bool         `toml:"resume_leases" default:"true" reload:"restart" expect:"true or false"`
 	AdminSocket             string       `toml:"admin_socket" default:"sallyportd.sock" reload:"restart" expect:"the path of a socket for the administrator's commands"`
+	MetricsListen           string       `toml:"metrics_listen" reload:"restart" expect:"an address of the loopback with a port in quotes, such as \"127.0.0.1:9464\""`
 	FirewallSocket          string       `toml:"firewall_socket" default:"firewall.sock" reload:"restart" expect:"the path of the socket of \"sallyportd firewall hold\""`
 	Readers                 int          `toml:"readers" default:"0" range:"0..64" reload:"restart" expect:"a whole number from 0 (one for each processor) to 64"`
 	ReceiveBuffer           int          `toml:"receive_buffer" default:"1048576" range:"0|4096..268435456" reload:"restart" expect:"a number of bytes, 0 (the kernel's default) or 4096 to 268435456"`
 	Queue                   int          `toml:"queue" default:"4096" range:"512..262144" reload:"restart" expect:"how many datagrams of each thread may wait for the checks, a whole number from 512 to 262144"`
+	SelfTest                bool         `toml:"self_test" default:"true" reload:"restart" expect:"true or false"`
 	KernelFilter            bool         `toml:"kernel_filter" default:"true" reload:"restart" expect:"true or false"`
 	Shield                  string       `toml:"shield" default:"off" oneof:"off|xdp" reload:"restart" expect:"\"off\" or \"xdp\""`
 	ShieldInterfaces        []string     `toml:"shield_interfaces" reload:"restart" expect:"a list of names of interfaces in quotes, such as [\"eth0\"], at most 64"`
@@ -61,8 +64,10 @@ type raw struct {
 	StealthExcept           []int        `toml:"stealth_except" range:"1025..65535" reload:"firewall" expect:"a list of UDP ports from 1025 to 65535"`
 	OnExit                  string       `toml:"on_exit" default:"closed" oneof:"closed|clear" reload:"restart" expect:"\"closed\" or \"clear\""`
 	LogLevel                string       `toml:"log_level" default:"info" oneof:"info|debug" reload:"live" expect:"\"info\" or \"debug\""`
+	LogFormat               string       `toml:"log_format" default:"auto" oneof:"auto|text|json" reload:"restart" expect:"\"auto\", \"text\" or \"json\""`
 	Service                 []rawService `toml:"service" reload:"live" expect:"a [[service]] table for each service, 1 to 64"`
 
+	Fleet     rawFleet       `toml:"fleet" reload:"restart" expect:"a [fleet] table"`
 	Challenge rawChallenge   `toml:"challenge" reload:"restart" expect:"a [challenge] table"`
 	Operation []rawOperation `toml:"operation" reload:"live" expect:"an [[operation]] table for each operation, 1 to 256"`
 }
@@ -80,6 +85,9 @@ type rawService struct {
 	MaxAddresses int    `toml:"max_addresses" default:"8" range:"1..1024" reload:"live" expect:"how many addresses a client may hold leases for, a whole number from 1 to 1024"`
 	GrantPrefix4 int    `toml:"grant_prefix4" default:"32" range:"16..32" reload:"restart" expect:"how many bits of an IPv4 address a lease covers, a whole number from 16 to 32"`
 	GrantPrefix6 int    `toml:"grant_prefix6" default:"128" range:"128|64" reload:"restart" expect:"128 or 64"`
+	Spread       string `toml:"spread" default:"local" oneof:"local|all" reload:"restart" expect:"\"local\" or \"all\""`
+
+	Gateways []string `toml:"gateways" reload:"restart" expect:"a list of names of [fleet] gateways in quotes that have the service, such as [\"gateway1\"]; it requires spread = \"all\""`
 
 	rawRotate
 	rawListener
@@ -121,6 +129,7 @@ type rawHTTP struct {
 	Unproved       int      `toml:"unproved" range:"400..599" reload:"restart" expect:"a status from 400 to 599, which the web server before this one replaces by its own answer"`
 	TrustedProxies []string `toml:"trusted_proxies" expect:"a list of networks in quotes, such as [\"127.0.0.1/32\"]"`
 	ProxyHeader    string   `toml:"proxy_header" default:"X-Forwarded-For" oneof:"X-Forwarded-For|Forwarded" expect:"\"X-Forwarded-For\" or \"Forwarded\""`
+	ProxyUser      string   `toml:"proxy_user" expect:"the name or number of the user that the proxies on this host run as, not root"`
 	Tunnel         bool     `toml:"tunnel" default:"false" reload:"restart" expect:"true or false"`
 	Connections    int      `toml:"connections" default:"1024" range:"1..65536" expect:"how many connections are open at a time, a whole number from 1 to 65536"`
 }

@@ -219,7 +219,9 @@ func (s *Service) rotatingUDP(env Env, cfg gate.UDPConfig) (l Live, update func(
 		own.Listen, own.Relay.Upstream = listen, *upstream.Load()
 		return gate.NewUDP(own)
 	})
-	return rotatingLive(r), func(to relay.Upstream) {
+	l = rotatingLive(r)
+	l.Flows = cfg.Relay.Shared.Flows
+	return l, func(to relay.Upstream) {
 		upstream.Store(&to)
 		r.Each(func(p gate.DrawnPort) { p.(*gate.UDP).Update(to) })
 	}

@@ -22,11 +22,15 @@ const maxServices = gate.MaxServices
 // part that depends on its type.
 type Service struct {
 	Name       string
+	Type       string // for people; no code outside of the kinds' files compares it
 	UDP        bool
 	Listen     string // host:port, or :port; of a firewall, also ranges and several of these; empty: it has no port
 	Policy     gate.LeasePolicy
 	PrefixLen4 int  // how many bits of an IPv4 address a lease covers: 16 to 32
 	PrefixLen6 int  // how many bits of an IPv6 address a lease covers: 128 or 64
+	Shared     bool // grants of other servers of the fleet open it, too
+	// Gateways are the names of the servers of the fleet that have it; empty: all.
+	Gateways   []string
 	RequireISN bool // a connection must begin with the initial sequence number of its client's attempt
 	Proves     bool // a connection must prove that it is a client's
 
@@ -51,7 +55,8 @@ func (r *rawService) service(f *tomlfile.File, at, dir string) (s Service, err e
 	if err := fill(f, r, at, r.Type); err != nil {
 		return s, err
 	}
-	s.Name, s.UDP, s.PrefixLen4, s.PrefixLen6 = r.Name, r.Protocol == "udp", r.GrantPrefix4, r.GrantPrefix6
+	s.Type = r.Type
+	s.Name, s.UDP, s.PrefixLen4, s.PrefixLen6, s.Shared = r.Name, r.Protocol == "udp", r.GrantPrefix4, r.GrantPrefix6, r.Spread == "all"
 	if err := r.listen(f, at, &s); err != nil {
 		return s, err
 	}

@@ -61,6 +61,11 @@ func newCarriers(cfg *config.Config, o operations, c carriedtable.Config, tunnel
 	c.Operations, c.Random = o.protocol, rand.Reader
 	c.Slots = max(cfg.Challenge.Exchanges, carriedtable.MinSlots)
 	c.Rate = min(cfg.Challenge.Rate, c.Slots/8) // its maximum
+	if d := cfg.DNS(); d != nil {
+		// The table divides challenges among the operations, and the limit of answers does
+		// not: new challenges, and those that are sent again, must stay below it.
+		c.Rate = max(1, min(c.Rate, d.Answers/2))
+	}
 	table, err := carriedtable.New(c)
 	if err != nil {
 		return nil, err
@@ -102,12 +107,17 @@ func newSite(h *config.HTTP, table *carriedtable.Table, tunnels ingestweb.Tunnel
 		return nil, err
 	}
 	s.content.Store(&content)
+	proxies, err := h.Trusted()
+	if err != nil {
+		return nil, err
+	}
 	c := ingestweb.HTTPConfig{
-		Unproved: h.Unproved, Proxies: h.Proxies, Now: env.Clock.Boot,
+		Unproved: h.Unproved, Proxies: proxies, Now: env.Clock.Boot,
 		Exchanges: table.At(carrier.ServerOf(carrier.HTTP, h.Host), v4, v6),
 	}
 	if h.Tunnel {
-		c.Tunnels = tunnels
+		// At most half of the connections: else those of strangers would displace tunnels.
+		c.Tunnels, c.MaxTunnels = tunnels, max(1, min(ingestweb.DefaultTunnels, h.Connections/2))
 	}
 	if h.Unproved == 0 {
 		c.Site = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -117,7 +127,7 @@ func newSite(h *config.HTTP, table *carriedtable.Table, tunnels ingestweb.Tunnel
 	if s.http, err = ingestweb.NewHTTP(c); err != nil {
 		return nil, fmt.Errorf("[[challenge.http]] at %s: %w", h.Listen, err)
 	}
-	s.server = ingestweb.Server{Handler: s.http, Connections: h.Connections}
+	s.server = ingestweb.Server{Handler: s.http, Connections: h.Connections, Proxies: proxies}
 	if h.TLS() {
 		s.server.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return s.content.Load().Certificate, nil
@@ -145,7 +155,8 @@ func (c *carriers) prepare(next *config.Config) (apply func(), err error) {
 	}, nil
 }
 
-// update changes the operations, and ends all exchanges. It may be called on nil.
+// update changes the operations, and ends the exchanges of those that have changed. It
+// may be called on nil.
 func (c *carriers) update(o *exchange.Operations) {
 	if c != nil {
 		c.table.Update(o)

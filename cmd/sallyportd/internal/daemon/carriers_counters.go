@@ -36,7 +36,7 @@ func carriedCounters(outcomes [carriedtable.NumOutcomes]uint64) (t counters) {
 
 // siteCounters counts the requests of all sites.
 func siteCounters(sites []*site) counters {
-	var requests, parts, challenges, limited uint64
+	var requests, parts, other, broken, challenges, limited uint64
 	var tunnels ingestweb.TunnelStats
 	for _, s := range sites {
 		st := s.http.Stats()
@@ -44,10 +44,13 @@ func siteCounters(sites []*site) counters {
 		tunnels.Accepted += st.Tunnels.Accepted
 		tunnels.Full += st.Tunnels.Full
 		tunnels.Rejected += st.Tunnels.Rejected
-		parts += st.Paths[carrier.Accepted] + st.Forms[carrier.Accepted]
+		for _, of := range [][]uint64{st.Paths, st.Forms} {
+			a, o, b := sortParts(of)
+			parts, other, broken = parts+a, other+o, broken+b
+		}
 	}
 	return counters{
-		{"http_requests", requests}, {"http_parts", parts}, {"http_challenges", challenges}, {"http_limited", limited},
+		{"http_requests", requests}, {"http_parts", parts}, {"http_other", other}, {"http_broken", broken}, {"http_challenges", challenges}, {"http_limited", limited},
 		{"http_tunnels", tunnels.Accepted}, {"http_tunnels_full", tunnels.Full}, {"http_tunnels_rejected", tunnels.Rejected},
 	}
 }
@@ -56,9 +59,22 @@ func dnsCounters(st ingestweb.DNSStats) (t counters) {
 	for o, n := range st.Outcomes {
 		t = append(t, counter{"dns_" + ingestweb.Outcome(o).String(), n})
 	}
-	var parts uint64
-	if len(st.Parts) > 0 {
-		parts = st.Parts[carrier.Accepted]
+	parts, other, broken := sortParts(st.Parts)
+	return append(t, counter{"dns_parts", parts}, counter{"dns_other", other}, counter{"dns_broken", broken}, counter{"dns_replaced", st.Replaced})
+}
+
+// sortParts sums up counts by carrier.Reason: parts of messages, input that does not look
+// like one, and input that does, and is none.
+func sortParts(of []uint64) (parts, other, broken uint64) {
+	for reason, n := range of {
+		switch carrier.Reason(reason) {
+		case carrier.Accepted:
+			parts += n
+		case carrier.Form:
+			other += n
+		default:
+			broken += n
+		}
 	}
-	return append(t, counter{"dns_parts", parts}, counter{"dns_replaced", st.Replaced})
+	return parts, other, broken
 }

@@ -26,6 +26,7 @@ import (
 
 	"sallyport/bench/netns"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/sessions/gate"
 	"sallyport/verify/challenge/carrier"
 	"sallyport/verify/challenge/exchange"
 )
@@ -324,8 +325,8 @@ func TestStrangersOfCarriers(t *testing.T) {
 }
 
 // TestCarriersReload: a reload changes the site and the certificate for later requests
-// and connections, and ends no connection. An exchange that it interrupts gets nothing;
-// the next one succeeds.
+// and connections, and ends no connection, and no exchange of an operation that it does not
+// change. Of an operation that changes, the exchange in progress gets nothing.
 func TestCarriersReload(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
@@ -353,10 +354,9 @@ func TestCarriersReload(t *testing.T) {
 	text := strings.Replace(carrierKeys(cert, key, carriedOperation(carriedID, "")), "tls_cert", fmt.Sprintf("root = %q\ntls_cert", dir), 1)
 	w.apply(t, text)
 	m, _ := d.respond(challenge)
-	d.send(c, origin, m, true) // its exchange is gone
-	if w.reached() {
-		t.Error("a reload keeps exchanges") // then this test has to require that they succeed
-	}
+	d.send(c, origin, m, true)
+	w.until(t, "the service", w.reached)
+	w.server.gate.EndLeases(func(gate.Lease) bool { return true }, true, gate.ByAdministrator)
 	r, err := c.Get(origin + "/")
 	if err != nil {
 		t.Fatal(err)
@@ -370,7 +370,16 @@ func TestCarriersReload(t *testing.T) {
 	if serial().Cmp(before) == 0 {
 		t.Error("a new connection has the old certificate")
 	}
-	newDialogue(t, carriedID, self4, to4).byHTTP(c, origin, false)
+	changed, unchanged := newDialogue(t, carriedID, self4, to4), newDialogue(t, carriedID, self4, to4)
+	challenge = changed.send(c, origin, changed.message(changed.kind, changed.initiator.Request()), true)
+	refused := w.server.Counters()["carried_unmatched"]
+	w.apply(t, carrierKeys(cert, key, carriedOperation(carriedID, "open_for = \"7s\"")))
+	m, _ = changed.respond(challenge)
+	changed.send(c, origin, m, true)
+	if n := w.server.Counters()["carried_unmatched"]; n != refused+1 || w.reached() {
+		t.Errorf("an exchange of an operation that has changed: %d unmatched", n-refused)
+	}
+	unchanged.byHTTP(c, origin, false)
 	w.until(t, "the service", w.reached)
 }
 

@@ -40,7 +40,7 @@ func TestUsesOverCarriers(t *testing.T) {
 			w.server.gate.EndLeases(func(gate.Lease) bool { return true }, true, gate.ByAdministrator)
 		}
 	}
-	// Proofs are executed in their order: with this one, all before it.
+	// Proofs are executed, or counted, in their order: with this one, all before it.
 	port := newDialogue(t, "random-web", self4, to4).byHTTP(browser, origin, false).Port
 	w.until(t, "the random port", func() bool {
 		c, err := w.dialAs(self4.String())(t.Context(), "tcp", netip.AddrPortFrom(to4, port).String())
@@ -49,6 +49,7 @@ func TestUsesOverCarriers(t *testing.T) {
 		}
 		return err == nil
 	})
+	w.server.challenge.counting.all.Wait()
 	if w.reached() || left() != 0 {
 		t.Errorf("a third response has opened the service, %d left", left())
 	}

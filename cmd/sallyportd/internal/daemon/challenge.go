@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -17,13 +16,16 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/tracing"
 	"sallyport/ingest/capture"
 	"sallyport/sessions"
+	"sallyport/sessions/fleet/relay"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/handshakes"
 	carriedtable "sallyport/sessions/handshakes/carried"
+	limits "sallyport/sessions/handshakes/limit"
 	"sallyport/verify/challenge/exchange"
 	"sallyport/verify/schedule"
 	"sallyport/verify/wire"
@@ -36,14 +38,20 @@ type challenger struct {
 	table      *handshakes.Table // nil if capture is
 	carriers   *carriers         // nil: there is none
 	proofs     *proofs
-	answers    *answers // with transport = "tcp"
+	answers    *answers     // with transport = "tcp"
+	relay      *relay.Relay // nil: no other gateway hands packets over
 	operations atomic.Pointer[operations]
+	listed     func() bool // the clients are those of the list, see listDecided; nil: they are
 	uses       *uses
+	counting   counting
 	execute    func([]command) []error
 	tunnel     letTunnelIn
+	newLink    func() (*gate.Link, error)
+	tunnels    tunnelBounds
 	now, wall  func() time.Time
+	trace      atomic.Pointer[exchangeTrace]
 	log        *slog.Logger
-	mu         sync.Mutex // held while proofs are executed
+	mu         sync.Mutex // held while commands are executed; not while their uses are counted
 	ended      bool       // guarded by mu: no tunnel is let in any longer
 	tableMu    sync.Mutex // held for each batch of packets, and while the table is swept
 	lastPacket time.Time  // the arrival of the last packet, of now; guarded by tableMu
@@ -56,7 +64,7 @@ type command struct {
 	at                 address
 	keeps              *keptLease // it opens without an end; nil: it does not
 	limit              limit
-	ticket             ticket // of the exchange
+	counted            *atomic.Bool // of the proof
 }
 
 // newChallenger opens the ports, of which nothing is read before run. It calls
@@ -65,7 +73,7 @@ type command struct {
 func newChallenger(
 	cfg *config.Config, o operations, u *uses, fw access.Enforcer, execute func([]command) []error, tunnel letTunnelIn, env Env,
 ) (c *challenger, err error) {
-	c = &challenger{proofs: newProofs(env.Clock.Boot), uses: u, execute: execute, tunnel: tunnel, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
+	c = &challenger{proofs: newProofs(env.Clock.Boot), uses: u, execute: execute, tunnel: tunnel, newLink: gate.NewLink, now: env.Clock.Boot, wall: env.Clock.Wall, log: env.Log}
 	c.operations.Store(&o)
 	taken := append(cfg.ServicePorts(), cfg.CarrierPorts()...)
 	if a := cfg.Challenge.Answers; a != nil {
@@ -73,14 +81,15 @@ func newChallenger(
 	}
 	draw := randomPort(cfg.Challenge.PacketPorts(), taken)
 	port := func(*exchange.Operation) uint16 { return draw() }
+	work := keyWork(cfg)
 	c.carriers, err = newCarriers(cfg, o, carriedtable.Config{
-		Allows: c.allows, Port: port, OnProof: func(p carriedtable.Proof) { c.onProof(p.Proof, p.Address) },
+		KeyWork: work, Allows: c.allows, Port: port, OnProof: func(p carriedtable.Proof) { c.onProof(proof{p.Proof, p.Address, p.Counted}) },
 	}, c, env)
 	if err != nil || cfg.Challenge.CarriersOnly {
 		return c, err
 	}
 	c.table, err = handshakes.New(handshakes.Config{
-		Operations: o.protocol, Slots: cfg.Challenge.Exchanges, Rate: cfg.Challenge.Rate,
+		Operations: o.protocol, Slots: cfg.Challenge.Exchanges, Rate: cfg.Challenge.Rate, KeyWork: work,
 		Public4: cfg.Challenge.Public4, Public6: cfg.Challenge.Public6, Random: rand.Reader,
 		Allows: c.allows, Port: port,
 		Answer: func(source, destination netip.AddrPort, payload []byte) error {
@@ -89,7 +98,13 @@ func newChallenger(
 			}
 			return c.capture.Answer(capture.Packet{Source: source, Destination: destination}, payload)
 		},
-		OnProof: c.onProof,
+		AnswerEarlier: c.answerEarlier,
+		OnProof: func(p exchange.Proof, from netip.Addr) {
+			c.onProof(proof{p, from, nil})
+			if c.relay != nil {
+				c.relay.Know(from)
+			}
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -109,24 +124,45 @@ func newChallenger(
 	if err != nil {
 		return nil, fmt.Errorf("capture requests and responses: %w", err)
 	}
+	if err := c.openRelay(cfg, env); err != nil {
+		c.capture.Close()
+		return nil, err
+	}
 	return c, nil
 }
 
-// onProof takes the proof of an exchange, for an address; zero: for a connection.
-func (c *challenger) onProof(g exchange.Proof, from netip.Addr) {
-	if o, ok := c.operations.Load().byID[g.Operation().ID()]; ok {
-		c.proofs.put(o, proof{g, from})
+// keyWork returns the computations with public keys a second of each table of exchanges:
+// that of packets, and that of carriers.
+func keyWork(cfg *config.Config) float64 {
+	if both := len(cfg.CarrierListeners()) > 0 && !cfg.Challenge.CarriersOnly; both {
+		return limits.KeyWork / 2
+	}
+	return limits.KeyWork
+}
+
+// onProof takes the proof of an exchange, unless that only leaves its ticket.
+func (c *challenger) onProof(p proof) {
+	if o, ok := c.operations.Load().byID[p.Operation().ID()]; ok && o.performs(p) {
+		c.traced(o.ID, tracing.Verified, p.from, nil)
+		if became := c.proofs.put(o, p); became != tracing.Verified {
+			c.traced(o.ID, became, p.from, nil)
+			c.logDenied(o.ID, p.from, became)
+		}
 	}
 }
 
-// update changes the operations. When it returns, no proof of the old operations is
-// executed.
+// update changes the operations. When it returns, no proof of one that has changed is
+// executed, and its exchanges and tickets have ended; those of all others go on. A tunnel
+// that was let in belongs to its client, and ends with the client's rights, as a
+// connection to the service's own port does.
 func (c *challenger) update(o operations) {
 	c.mu.Lock() // executeProofs has ended
 	defer c.mu.Unlock()
+	o = o.keeping(*c.operations.Load())
 	c.operations.Store(&o)
 	c.uses.configure(o.limited)
 	c.proofs.keepClients(o)
+	c.tunnels.keep(o)
 	if c.table != nil {
 		c.table.Update(o.protocol)
 	}
@@ -175,7 +211,12 @@ func (c *challenger) keepsOwnerless(next operations) bool {
 
 func (c *challenger) allows(o *exchange.Operation, a netip.Addr) bool {
 	op, ok := c.operations.Load().byID[o.ID()]
-	return ok && op.allows(a, c.wall()) && c.uses.left(op.limit()) > 0
+	return ok && c.may(op, a) && c.uses.left(op.limit()) > 0
+}
+
+// may reports whether an address may use an operation now.
+func (c *challenger) may(o operation, a netip.Addr) bool {
+	return o.allows(a, c.wall()) && (o.Client == "" || o.Close || c.listed == nil || c.listed())
 }
 
 // Take implements capture.Sink.
@@ -185,17 +226,23 @@ func (c *challenger) Take(packets []capture.Packet) {
 	defer c.tableMu.Unlock()
 	c.table.Turn(c.wall())
 	for _, p := range packets {
-		at := now
+		var age time.Duration
 		if p.Arrived != 0 {
 			// The time of day may have been set since the packet arrived.
-			at = now.Add(-min(max(time.Duration(wall-p.Arrived), 0), mostLate))
+			age = min(max(time.Duration(wall-p.Arrived), 0), mostLate)
 		}
-		if at.Before(c.lastPacket) {
-			at = c.lastPacket
-		}
-		c.lastPacket = at
-		c.table.Receive(p.Source, p.Destination, at)
+		elsewhere := c.relay != nil && !c.relay.Offer(relay.Packet{Source: p.Source, Port: p.Destination.Port(), TCP: c.answers != nil, Age: age})
+		c.table.Take(handshakes.Arrival{Source: p.Source, Destination: p.Destination, Number: p.Number, Elsewhere: elsewhere}, c.arrival(now, age))
 	}
+}
+
+// arrival returns the time of a packet that arrived so long ago: not before that of the
+// packet before it. The caller holds tableMu.
+func (c *challenger) arrival(now time.Time, age time.Duration) time.Time {
+	if at := now.Add(-age); at.After(c.lastPacket) {
+		c.lastPacket = at
+	}
+	return c.lastPacket
 }
 
 // mostLate is how long before it is read a packet can have arrived: about as long as
@@ -220,6 +267,12 @@ func (c *challenger) run(ctx context.Context) error {
 			return nil
 		})
 	}
+	if c.relay != nil {
+		receivers.Go(func() error {
+			defer stop()
+			return c.relay.Run(receiving)
+		})
+	}
 	receivers.Go(func() error {
 		c.carriers.run(receiving)
 		return nil
@@ -236,6 +289,7 @@ func (c *challenger) run(ctx context.Context) error {
 			c.executeProofs(c.proofs.take())
 		}
 		c.executeProofs(c.proofs.take())
+		c.counting.close()
 		return nil
 	})
 	return g.Wait()
@@ -270,66 +324,38 @@ func (c *challenger) sweep(ctx context.Context) {
 	}
 }
 
-// executeProofs executes the commands of proofs, all in one call.
-func (c *challenger) executeProofs(all []proof) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	operations := c.operations.Load()
-	commands := make([]command, 0, len(all))
-	for _, p := range all {
-		o, ok := operations.byID[p.Operation().ID()]
-		if !ok || o.protocol != p.Operation() || !o.allows(p.from, c.wall()) {
-			continue // the operation was removed, or its client has expired, meanwhile
-		}
-		if !p.from.IsValid() && !o.opensForConnections() {
-			continue // it leaves its ticket
-		}
-		commands = append(commands, o.command(p, c.wall()))
-	}
-	if len(commands) == 0 {
+// logDenied logs a verified exchange that opens nothing because of its number. One that a
+// newer one has replaced is not denied.
+func (c *challenger) logDenied(operation string, from netip.Addr, became tracing.Proof) {
+	reason := ""
+	switch became {
+	case tracing.Limited:
+		reason = "rate_limited"
+	case tracing.Lost:
+		reason = "lost"
+	default:
 		return
 	}
-	for i, err := range c.executeCounted(commands) {
-		o := commands[i]
-		switch {
-		case errors.Is(err, errNoUses):
-			c.log.Warn("operation refused; no uses left", "operation", o.operation, "address", access.AddressText(o.Grant.Address))
-		case err != nil:
-			c.log.Error("failed to execute an operation", "operation", o.operation, "address", access.AddressText(o.Grant.Address), "error", err)
-		default:
-			attrs := []any{"operation", o.operation, "client", o.Grant.Identifier, "address", access.AddressText(o.Grant.Address)}
-			if o.limit.uses > 0 {
-				attrs = append(attrs, "uses_left", c.uses.left(o.limit))
-			}
-			c.log.Info("operation executed", attrs...)
-		}
-	}
+	c.log.Info("exchange denied", "operation", operation, "address", access.AddressText(from), "reason", reason)
 }
 
-// executeCounted counts the uses of operations, and executes the commands that may
-// still be used. It returns the error of each command.
-func (c *challenger) executeCounted(commands []command) []error {
-	errs := c.uses.take(commands)
-	var ready []command
-	var of []int
-	for i, o := range commands {
-		if errs[i] == nil {
-			ready, of = append(ready, o), append(of, i)
-		}
+func (c *challenger) logExecuted(o command) {
+	attrs := []any{"operation", o.operation, "client", o.Grant.Identifier, "address", access.AddressText(o.Grant.Address)}
+	if o.limit.uses > 0 {
+		attrs = append(attrs, "uses_left", c.uses.left(o.limit))
 	}
-	if len(ready) == 0 {
-		return errs
-	}
-	for j, err := range c.execute(ready) {
-		errs[of[j]] = err
-	}
-	return errs
+	c.log.Info("operation executed", attrs...)
+}
+
+// lease returns the lease that a command opens, as far as it is known before.
+func (c command) lease() gate.Lease {
+	return gate.Lease{Service: c.service, Client: c.at.client, Peer: c.at.peer, Operation: c.operation}
 }
 
 func (o operation) command(p proof, now time.Time) command {
 	do := command{service: o.Service, operation: o.ID, at: o.at(p.from), Command: gate.Command{
 		Service: o.service, Grant: sessions.Grant{Identifier: o.leaseOwner(p.from), Address: p.from, ISN: p.ISN()}, For: o.OpenFor, Port: p.Port(),
-		UntilClosed: o.UntilClosed, Operation: o.ID, AnyAddress: !p.from.IsValid(),
+		UntilClosed: o.UntilClosed, Operation: o.ID, Shared: o.Client == "", AnyAddress: !p.from.IsValid(),
 	}, limit: o.limit()}
 	if o.Close {
 		do.Action = gate.Close
@@ -338,7 +364,7 @@ func (o operation) command(p proof, now time.Time) command {
 		l := o.keep(p.from, p.Key(), now)
 		do.keeps = &l
 	}
-	do.ticket = p.Ticket()
+	do.counted = p.counted
 	return do
 }
 

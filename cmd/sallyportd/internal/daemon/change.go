@@ -75,7 +75,7 @@ func (s *Server) prepareContents(_ context.Context, c *change) error {
 // stays more careful than necessary.
 func (s *Server) prepareState(_ context.Context, c *change) error {
 	s.markRevived(&c.plan)
-	return s.state.RaiseNonces(c.plan.slots)
+	return s.raiseNonces(c.plan.slots)
 }
 
 func (s *Server) prepareClients(_ context.Context, c *change) (err error) {
@@ -88,12 +88,13 @@ func (s *Server) prepareClients(_ context.Context, c *change) (err error) {
 func (s *Server) preparePorts(ctx context.Context, c *change) error {
 	settle := func(bool) error { return nil }
 	if s.holder != nil && c.cfg != s.reloads.current {
-		f, err := s.holder.Reread()
+		f, err := s.holder.Reread(c.plan.trial)
 		switch {
 		case err == nil:
 			settle = f
 			c.undo = append(c.undo, func() { settle(false) })
-		case !errors.Is(err, holder.ErrDead): // the next holder reads it when it begins
+		// The next holder reads it when it begins, and puts nothing on trial.
+		case !errors.Is(err, holder.ErrDead) || c.plan.trial != nil:
 			return err
 		}
 	}
@@ -132,8 +133,8 @@ func (s *Server) prepareAccess(_ context.Context, c *change) (err error) {
 }
 
 // commit puts a prepared change in force. A new client is restricted before its
-// knocks are accepted. A removed client opens nothing from the first step on, and
-// loses its leases once it can no longer knock. An error means that the server
+// knocks are accepted. A removed client loses its leases in the first step, and opens
+// nothing from then on. An error means that the server
 // stops.
 func (s *Server) commit(ctx context.Context, c change) (err error) {
 	defer func() {
@@ -141,14 +142,18 @@ func (s *Server) commit(ctx context.Context, c change) (err error) {
 			err = &admin.StoppingError{Err: err}
 		}
 	}()
+	c.access.Restrict() // before all that may wait for etcd
+	// Before removed clients are without restrictions: a grant of another server that opens
+	// now is compared with this policy, or ends by Commit.
+	s.setPolicy(c.plan.policy)
 	if s.challenge != nil {
 		s.challenge.update(c.plan.operations)
 	}
-	c.access.Restrict()
 	if err := c.clients(ctx); err != nil {
 		return err
 	}
 	c.access.Commit()
+	s.withdraw(slices.DeleteFunc(slices.Clone(c.plan.gone), s.reloads.missing.has)...)
 	for _, apply := range c.contents {
 		apply()
 	}
@@ -156,6 +161,7 @@ func (s *Server) commit(ctx context.Context, c change) (err error) {
 		return err
 	}
 	s.connections.SetRules(c.plan.settings.Rules)
+	s.setParts(c.plan.parts)
 	s.shield.reload(c.cfg, len(c.plan.slots))
 	_, err = s.begin(ctx)
 	return err

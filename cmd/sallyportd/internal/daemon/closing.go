@@ -59,16 +59,26 @@ func (l *leased) keepOnly(t *verify.KeyTable) {
 	clear(l.tables[1:cap(l.tables)]) // their memory is that of all clients
 }
 
-// closeOwn ends all leases of clients that have completed a closing attempt, whatever
+// closeOwn ends all leases of clients that have completed a closing attempt, here and at
+// the other servers of a fleet.
+func (s *Server) closeOwn(all []sessions.Closing) {
+	if s.shared != nil {
+		s.shared.Closed(all) // first: from then on, no earlier grant of another server opens
+	}
+	s.endOwn(all)
+}
+
+// endOwn ends all leases of clients that have completed a closing attempt, whatever
 // address or operation they are of, and removes them from the record. Connections end by
 // the policy of their service. Leases of other clients stay, also for the same address.
-func (s *Server) closeOwn(all []sessions.Closing) {
+func (s *Server) endOwn(all []sessions.Closing) {
 	of := make(map[wire.Identifier]int, len(all))
 	for _, c := range all {
 		of[c.Identifier] = 0
 	}
 	s.kept.serial.Lock()
 	defer s.kept.serial.Unlock()
+	s.challenge.dropWaiting(func(c command) bool { _, is := of[c.at.client]; return is })
 	mine := func(l gate.Lease) bool { _, is := of[l.Client]; return is }
 	for _, l := range s.gate.EndLeases(mine, false, gate.Requested) {
 		of[l.Client]++

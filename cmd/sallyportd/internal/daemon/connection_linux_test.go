@@ -32,42 +32,52 @@ func (w *world) preambleOf(t *testing.T, id, service string, nonce uint32) *prea
 // returns the status; 0: the server reset the connection.
 func (w *world) prove(t *testing.T, p *preamble.Client) (status int) {
 	t.Helper()
-	err := w.host.Do(func() error {
-		c, err := net.Dial("tcp", net.JoinHostPort(server4, web))
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		c.SetDeadline(time.Now().Add(time.Minute))
+	var c net.Conn
+	err := w.host.Do(func() (err error) {
+		c, err = net.Dial("tcp", net.JoinHostPort(server4, web))
+		return err
+	})
+	if err != nil {
+		t.Errorf("connect: %v", err)
+		return 0
+	}
+	return proveOver(t, c, p)
+}
+
+// proveOver is prove over a connection that stands.
+func proveOver(t *testing.T, c net.Conn, p *preamble.Client) (status int) {
+	t.Helper()
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	status, err := func() (int, error) {
 		first := p.Preamble()
 		if _, err := c.Write(first[:]); err != nil {
-			return err
+			return 0, err
 		}
 		answer := make([]byte, preamble.AnswerSize)
 		if n, err := io.ReadFull(c, answer); err != nil {
 			if n > 0 {
 				t.Errorf("%d bytes before the end", n)
 			}
-			return err
+			return 0, err
 		}
 		proof, err := p.Answer(answer)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		request := append(proof[:], "GET /test1.html HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"...)
 		if _, err := c.Write(request); err != nil {
-			return err
+			return 0, err
 		}
 		r, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		defer r.Body.Close()
-		status = r.StatusCode
-		return nil
-	})
+		return r.StatusCode, nil
+	}()
 	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("connect: %v", err)
+		t.Errorf("prove a connection: %v", err)
 	}
 	return status
 }

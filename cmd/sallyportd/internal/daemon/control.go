@@ -13,6 +13,7 @@ import (
 
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
+	"sallyport/cmd/sallyportd/internal/metrics"
 )
 
 // control handles SIGHUP, the admin socket, and changes of the clients file, until
@@ -28,17 +29,29 @@ func (s *Server) control(ctx context.Context, c Control) error {
 		return nil
 	})
 	g.Go(func() error {
+		if s.list != nil {
+			return nil // the server itself writes its copy: see followList
+		}
 		if err := s.onClientsChange(ctx, path); err != nil {
 			log.Warn("failed to watch the clients file", "error", err, "hint", "after each change, run: sallyportd reload")
 		}
 		return nil
 	})
+	text := metrics.New(s.status).Text
+	g.Go(func() error {
+		s.serveMetrics(ctx, text)
+		return nil
+	})
 	g.Go(func() error {
 		err := admin.Serve(ctx, socket, admin.Handlers{
 			Reload: s.awaitClients(s.Reload), ReloadClients: s.awaitClients(s.ReloadClients), Restrict: s.Restrict,
-			Grants: &s.feed, State: s.state.Snapshot, Counters: s.Counters, Waiting: s.waiting, Failing: s.failing,
-			Shield: s.shield.status, TooFar: s.tooFar.list, Resync: s.Resync,
-			Leases: s.leases, CloseLeases: s.closeLeases, Uses: s.usesLeft, ResetUses: s.resetUses, Log: log,
+			ReloadOnTrial: s.ReloadOnTrial,
+			Grants:        &s.feed, State: s.state.Snapshot, Counters: s.Counters, Waiting: s.waiting, Failing: s.failing,
+			Shield: s.shield.status, Relay: s.challenge.reach, TooFar: s.tooFar.list, Resync: s.Resync,
+			AwaitList: s.AwaitList, AcceptList: s.AcceptList,
+			Leases: s.leases, CloseLeases: s.closeLeases, Uses: s.usesLeft, ResetUses: s.resetUses, Trace: s.Trace,
+			Confirm: s.Confirm, Log: log,
+			Status: s.status, Metrics: text, History: s.pastHour, LogTail: s.logTail,
 		})
 		if err != nil {
 			log.Warn("failed to serve the admin socket", "socket", socket, "error", err, "hint", "to reload, send SIGHUP")
@@ -111,7 +124,7 @@ func (s *Server) checkClients(ctx context.Context, w *clients.Watch, path string
 	read, rest := w.Look(now, file, s.reloads.file)
 	if read {
 		rest = clients.LookTime
-		if _, err := s.change(ctx, cause{noticed: true}, "clients", readClients); err != nil { // it is in the log
+		if _, err := s.change(ctx, cause{noticed: true}, "clients", s.readClients); err != nil { // it is in the log
 			w.Failed(now)
 		}
 	}

@@ -31,7 +31,7 @@ type counter struct {
 func (s *Server) logCounters(ctx context.Context) {
 	ticker := time.NewTicker(countersPause)
 	defer ticker.Stop()
-	last, start := s.counters(), s.watchStart()
+	last, start, own := s.counters(), s.watchStart(), new(ownDatagrams)
 	for more := true; more; {
 		select {
 		case <-ticker.C:
@@ -39,7 +39,8 @@ func (s *Server) logCounters(ctx context.Context) {
 			more = false
 		}
 		now := s.counters()
-		if attrs := now.since(last); attrs != nil {
+		sent := s.self.Sent() // after them: they have no datagram that it lacks
+		if attrs := now.since(own.leaveOut(last, now, sent)); attrs != nil {
 			s.env.Log.Info("traffic", attrs...)
 		}
 		last = now
@@ -48,9 +49,12 @@ func (s *Server) logCounters(ctx context.Context) {
 }
 
 func (s *Server) counters() counters {
-	var dropped, output uint64
+	var dropped, leftOut, output uint64
 	if s.env.LogDropped != nil {
 		dropped = s.env.LogDropped()
+	}
+	if s.env.LogLeftOut != nil {
+		leftOut = s.env.LogLeftOut()
 	}
 	if s.env.Programs != nil {
 		output = s.env.Programs.Dropped()
@@ -64,11 +68,27 @@ func (s *Server) counters() counters {
 	if s.proves {
 		t = append(t, connectionCounters(s.connections.Stats())...)
 	}
-	t = append(t, processCounters(s.state.Failures(), dropped, output)...)
+	t = append(t, s.self.counters()...)
+	t = append(t, processCounters(s.state.Failures(), dropped, leftOut, output)...)
+	if s.fleet != nil {
+		t = append(t, fleetCounters(s.fleet.Stats())...)
+	}
+	if s.list != nil {
+		t = append(t, listCounters(s.list.Roster().Stats())...)
+	}
+	if s.shared != nil {
+		t = append(t, grantCounters(s.shared.Stats())...)
+	}
+	if s.split != nil {
+		t = append(t, splitCounters(s.split.Stats())...)
+	}
 	if c := s.challenge; c != nil {
 		if c.capture != nil {
 			t = append(t, captureCounters(c.capture.Stats())...)
 			t = append(t, exchangeCounters(c.table.Stats())...)
+			if c.relay != nil {
+				t = append(t, relayCounters(c.relay.Stats())...)
+			}
 		}
 		t = append(t, c.proofs.counters()...)
 		t = append(t, c.carriers.counters()...)
@@ -115,12 +135,12 @@ func connectionCounters(outcomes [prove.NumOutcomes]uint64) (t counters) {
 	return t
 }
 
-func processCounters(stateFailures, logDropped, outputDropped uint64) counters {
-	return counters{{"state_failures", stateFailures}, {"log_dropped", logDropped}, {"program_output_dropped", outputDropped}}
+func processCounters(stateFailures, logDropped, logLeftOut, outputDropped uint64) counters {
+	return counters{{"state_failures", stateFailures}, {"log_dropped", logDropped}, {"log_left_out", logLeftOut}, {"program_output_dropped", outputDropped}}
 }
 
 func captureCounters(s capture.Stats) counters {
-	return counters{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}, {"exchange_capturer_failed", s.Unsent}}
+	return counters{{"exchange_packets", s.Received}, {"exchange_kernel", s.Dropped}, {"exchange_impossible", s.Refused}, {"exchange_capturer_failed", s.Unsent}}
 }
 
 func (p *proofs) counters() counters {
@@ -148,11 +168,18 @@ func (t counters) since(last counters) (attrs []any) {
 	return attrs
 }
 
-// Counters returns all counters by their names in the log.
+// listVersion is the name of the version of the list of clients in force, which is no
+// count.
+const listVersion = "fleet_list_version"
+
+// Counters returns all counters by their names in the log, and listVersion.
 func (s *Server) Counters() map[string]uint64 {
 	all := map[string]uint64{}
 	for _, c := range s.counters() {
 		all[c.name] = c.value
+	}
+	if s.list != nil { // not a count
+		all[listVersion] = s.list.Roster().Stats().Version
 	}
 	return all
 }

@@ -52,6 +52,32 @@
 // be lost while the server runs (watchHolder): all leases end, and the next holder
 // gets the knock ports.
 //
+// In a fleet (fleet.go, shared.go, split.go, presence.go, clientlist.go), by packages fleet,
+// grants, split, presence and fleetlist:
+//
+//	New            opens the connection to etcd without waiting; then waits for one
+//	                 write at most, that of this gateway's key: another gateway that
+//	                 has the name is an error
+//	recorder       the entries are durable on etcd and in the state directory before
+//	                 the grants
+//	fleet.Run      nonces that others use -> Sessions.Learn
+//	uses           a use counts on etcd, and then in the state directory
+//	announcing     grants of services with spread = "all", after they took effect
+//	                 -> grants.Open, which never waits
+//	grants.Run     those of the others -> sharedGate, the same gate; their closing
+//	                 attempts -> endOwn, and deleted keys -> CloseShared
+//	split.Run      sequences that are split over servers: knocks of Sessions
+//	                 -> etcd -> Sessions.Complete
+//	closeOwn       closing attempts -> grants.Closed
+//	narrow         clients that lose rights -> grants.Withdraw
+//	presence.Run   what this gateway runs, and in the log what differs at the others
+//	followList     with clients = "fleet": each list in etcd -> narrowBy, and then the same
+//	                 way as a reload of the clients file. It begins when the knock ports
+//	                 are open, and the server accepts knocks after the first decision about
+//	                 the list, or when etcd does not answer. It does not watch the copy
+//
+// The connection closes after all of these, and before the state directory.
+//
 // The shield (shield.go) is in force while a holder has it: the holder passes the arrays
 // of the program at the network driver, and the receiver reads its rings beside the
 // sockets. If the holder is lost, or refuses, the receiver has its sockets only, and the
@@ -68,13 +94,25 @@
 //	leave          finds the clients that leave: those that the file lacks, and
 //	                 those that have lost a secret; another client then has the
 //	                 identifier of the latter, and inherits nothing
-//	narrow         removes the gate's rights, then operations, then sessions;
-//	                 executes the earlier decisions; then cuts what is open. For
+//	narrow         removes the gate's rights, and cuts what is open; then removes
+//	                 operations and sessions, and waits for the earlier decisions,
+//	                 which may wait for etcd; then cuts what is open again. For
 //	                 the admin socket (Restrict), and for a file that a step rejects
 //	expire         clients whose time is over lose everything in that way, each second.
 //	                 The key table refuses their knocks to the second
 //	missing        clients that an edit removes, without a command of the
-//	                 administrator, keep their leases until the file stays unchanged
+//	                 administrator, keep their leases until the file stays unchanged.
+//	                 Not with a list in etcd, which is always complete
+//	narrowBy       narrow for what a list in etcd removes, before the list is parsed
+//
+// A trace (trace.go, trace_config.go, package tracing) explains to the administrator why
+// the knocks of one client are refused. It ends by itself:
+//
+//	ingest.Trace       socket filters pass its identifier, ports of other minutes are open
+//	                   and accept nothing, refused datagrams are explained
+//	sessions.Trace     what becomes of its authenticated knocks and attempts
+//	challenger         the same for its exchanges
+//	  -> tracing.Trace budgets, lines in words -> the admin socket
 //
 // The operator's programs (programs.go) are started by runners, which exist before New:
 // Env.Programs has the connections to them. New lets them start programs when it has
@@ -89,7 +127,8 @@
 //
 // The uses of an operation with a limit are counted (uses.go) between a verified response
 // and the command: a use is durable before Server.execute gets the command, and no
-// challenge is drawn once none is left.
+// challenge is drawn once none is left. That may wait for etcd or the disk (counting.go),
+// for which no other operation, reload or revocation waits.
 //
 // A connection that the kernel forwards belongs to an address, and the address to
 // clients (carried.go): it is recorded before the address is let in, until nothing

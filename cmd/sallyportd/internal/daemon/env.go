@@ -5,6 +5,9 @@ import (
 	"os"
 
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/fleetlist"
+	"sallyport/cmd/sallyportd/internal/selftest"
+	"sallyport/cmd/sallyportd/internal/systemd"
 	"sallyport/sessions/clock"
 	"sallyport/sessions/state"
 )
@@ -23,9 +26,21 @@ type Env struct {
 	Programs Programs
 	// Unguarded: the holder has the shield and no firewall, or has not been reached yet.
 	Unguarded bool
-	State     *state.Lock // of the state directory; New takes it over. nil: New locks the directory
-	// LogDropped returns how many lines the log has dropped. nil: it drops none.
-	LogDropped func() uint64
+	// ClientsCopy is the copy of the list of clients in etcd that the clients were read
+	// from: see fleetlist.Start. nil: the clients are those of a file.
+	ClientsCopy *fleetlist.Copy
+	State       *state.Lock // of the state directory; New takes it over. nil: New locks the directory
+	Release     string      // of Sallyport, for the other servers of a fleet
+	// SelfTest is when the server tests itself; the zero value: never.
+	SelfTest selftest.Pace
+	// Manager gets that the server is ready and alive; the zero value: there is none.
+	Manager systemd.Notifier
+	// LogDropped returns how many lines the log could not write, and LogLeftOut how many it
+	// left out. nil: none.
+	LogDropped, LogLeftOut func() uint64
+	// LogTail returns the last lines of the log, for a bug report: see logsink.Tail. nil: it
+	// keeps none.
+	LogTail func() []string
 }
 
 func (e Env) setLogLevel(l slog.Level) {

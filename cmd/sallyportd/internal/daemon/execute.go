@@ -35,7 +35,9 @@ func (s *Server) execute(commands []command) []error {
 			s.kept.end(commands[closing[j]].at) // also if the gate has not opened it again
 		}
 	}
-	for j, err := range s.openRecording(part(opening)) {
+	opened := s.openNow(part(opening))
+	s.gate.note(opened, 0)
+	for j, err := range opened {
 		errs[opening[j]] = err
 	}
 	if _, err := s.kept.flush(); err != nil {
@@ -44,6 +46,14 @@ func (s *Server) execute(commands []command) []error {
 		}
 	}
 	return errs
+}
+
+// openNow executes commands that open, unless the list of clients may be old.
+func (s *Server) openNow(commands []command) []error {
+	if err := s.listIsOld(); err != nil {
+		return slices.Repeat([]error{err}, len(commands))
+	}
+	return s.openRecording(commands)
 }
 
 // openRecording executes commands that open, and records leases without an end

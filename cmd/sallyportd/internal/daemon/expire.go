@@ -102,7 +102,7 @@ func (s *Server) expire(ctx context.Context) {
 	s.endExpired(ctx, now)
 	if len(r.expiries.until(now)) < r.expired && !s.env.Clock.Monotonic().Before(r.revive) {
 		r.revive = s.env.Clock.Monotonic().Add(clients.LookTime)
-		s.change(ctx, cause{noticed: true}, "clients", readClients) // it logs its result
+		s.change(ctx, cause{noticed: true}, "clients", s.readClients) // it logs its result
 	}
 	if over := r.missing.expired(now); len(over) > 0 {
 		s.revoke(over, gate.ClientExpired)

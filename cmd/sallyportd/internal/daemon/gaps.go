@@ -18,15 +18,7 @@ const minSuspension = 50 * time.Millisecond
 // been lost: an attacker who overheard them could replay them now. It returns when
 // ctx ends. Suspended is the value of s.suspended at the start.
 func (s *Server) watchGaps(ctx context.Context, suspended time.Duration) {
-	woken := make(chan struct{}, 1)
-	if s.env.Clock.OnJump != nil {
-		go s.env.Clock.OnJump(ctx, func() {
-			select {
-			case woken <- struct{}{}:
-			default:
-			}
-		})
-	}
+	woken := s.jumps(ctx)
 	var reopened chan struct{}
 	if s.knocks != nil {
 		reopened = s.knocks.reopened
@@ -48,6 +40,20 @@ func (s *Server) watchGaps(ctx context.Context, suspended time.Duration) {
 			s.rejectOlder(ctx, "host was suspended")
 		}
 	}
+}
+
+// jumps returns a channel that has an element when a clock may have jumped, until ctx ends.
+func (s *Server) jumps(ctx context.Context) <-chan struct{} {
+	woken := make(chan struct{}, 1)
+	if s.env.Clock.OnJump != nil {
+		go s.env.Clock.OnJump(ctx, func() {
+			select {
+			case woken <- struct{}{}:
+			default:
+			}
+		})
+	}
+	return woken
 }
 
 // suspended is how long the host has been suspended since some fixed moment.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"sallyport/cmd/sallyportd/internal/admin"
@@ -18,6 +19,10 @@ type announcing struct {
 	// admit, if set, is called with grants before they are executed. If it fails,
 	// they are not.
 	admit func([]sessions.Grant) error
+	// knocked is set once a knock or an exchange has opened something.
+	knocked *atomic.Bool
+	// share, if set, is called with grants that were executed.
+	share func([]sessions.Grant)
 }
 
 // Open implements sessions.Gate.
@@ -28,21 +33,52 @@ func (a announcing) Open(grants []sessions.Grant) []error {
 		}
 	}
 	errs := a.Services.Open(grants)
+	a.note(errs, len(grants))
+	if a.share != nil {
+		a.share(succeeded(grants, errs))
+	}
+	a.announceAll(grants, errs, func(access.ServiceID) bool { return true })
+	return errs
+}
+
+// announceAll announces grants without an error, for the services that opens names.
+func (a announcing) announceAll(grants []sessions.Grant, errs []error, opens func(access.ServiceID) bool) {
 	if !a.feed.Watched() {
-		return errs
+		return
 	}
 	for i, g := range grants {
 		if errs != nil && errs[i] != nil {
 			continue
 		}
 		names := slices.DeleteFunc(a.Services.Names(g.Identifier), func(service string) bool {
-			return a.defers(service) || !a.Services.Covers(access.ID(service), g)
+			id := access.ID(service)
+			return a.defers(service) || !a.Services.Covers(id, g) || !opens(id)
 		})
 		if len(names) > 0 { // it may be revoked by now
 			a.announce(g, "", names)
 		}
 	}
-	return errs
+}
+
+// note notes whether something was opened, by the errors of n grants; nil: none failed.
+func (a announcing) note(errs []error, n int) {
+	if !a.knocked.Load() && (errs == nil && n > 0 || slices.Contains(errs, nil)) {
+		a.knocked.Store(true)
+	}
+}
+
+// succeeded returns the grants without an error.
+func succeeded(grants []sessions.Grant, errs []error) []sessions.Grant {
+	if errs == nil {
+		return grants
+	}
+	var list []sessions.Grant
+	for i, g := range grants {
+		if errs[i] == nil {
+			list = append(list, g)
+		}
+	}
+	return list
 }
 
 // defers reports whether a service announces its leases itself, because they take

@@ -41,6 +41,8 @@ type knockPorts struct {
 	failing        bool
 	closedByHolder bool            // another holder has closed all ports
 	missed         map[uint16]bool // ports where the firewall may drop knocks
+	traced         []uint16        // ports that are open for a trace, and accept no knock
+	notTraced      error           // why the firewall does not open them; nil: it does
 }
 
 func newKnockPorts(servicePorts []access.Ports, h *holder.Conn, env Env) *knockPorts {
@@ -63,6 +65,48 @@ func (k *knockPorts) set(open map[uint16]time.Time) error {
 	k.open = open
 	k.refresh()
 	return nil
+}
+
+// trace sets which ports are open for a trace only. The firewall has each for
+// holder.TraceTime at most, and it is renewed: if the server dies, they close.
+func (k *knockPorts) trace(ports []uint16) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.traced = ports
+	k.refresh()
+}
+
+// untraced returns why the firewall does not open the ports of a trace. It may be called
+// on nil.
+func (k *knockPorts) untraced() error {
+	if k == nil {
+		return nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.notTraced
+}
+
+// refreshTraced opens the ports of a trace that the firewall would soon close. The loss of
+// a datagram there loses no knock, so a failure is the trace's alone. The caller holds the
+// lock.
+func (k *knockPorts) refreshTraced(now time.Time) {
+	k.notTraced = nil
+	var missing []uint16
+	for _, p := range k.traced {
+		if k.open[p].IsZero() && k.heldUntil[p].Sub(now) < holder.TraceTime/2 && !access.AnyHas(k.servicePorts, p) {
+			missing = append(missing, p)
+		}
+	}
+	if len(missing) == 0 {
+		return
+	}
+	if k.notTraced = k.openPorts(missing, holder.TraceTime); k.notTraced != nil {
+		return
+	}
+	for _, p := range missing {
+		k.heldUntil[p] = now.Add(holder.TraceTime)
+	}
 }
 
 // reopenAll sends all ports again: the firewall has another holder.
@@ -130,4 +174,7 @@ func (k *knockPorts) refresh() {
 		}
 	}
 	k.failing = failed != nil
+	if failed == nil {
+		k.refreshTraced(now)
+	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/access"
+	"sallyport/sessions/gate/holder"
 )
 
 // stopped is a host whose clocks only the test advances.
@@ -119,5 +120,43 @@ func TestKnockPortsAreSentAgain(t *testing.T) {
 	// A port that closes at this instant is not sent.
 	if k.set(map[uint16]time.Time{2002: w.host.Clock().Wall()}); w.opened != 4 {
 		t.Errorf("opened %d times", w.opened)
+	}
+}
+
+// TestTracedPorts: a port of a trace is in the firewall for a short time, which is renewed
+// while the trace runs; its loss is no loss of knocks, and is no line of the log.
+func TestTracedPorts(t *testing.T) {
+	w, k, log := newWall()
+	live := w.host.Clock().Wall().Add(2 * time.Minute)
+	k.set(map[uint16]time.Time{2000: live})
+	k.trace([]uint16{2001, 53})
+	for range 120 {
+		if k.refresh(); !w.takes(2001) || w.takes(53) {
+			t.Fatal("the port of the trace is closed, or a service's open")
+		}
+		if left := w.ends[2001].Sub(w.host.Clock().Monotonic()); left > holder.TraceTime {
+			t.Fatalf("open for %s", left)
+		}
+		w.host.Advance(time.Second)
+	}
+	if w.opened > 1+120/int(holder.TraceTime/2/time.Second)+1 {
+		t.Errorf("opened %d times", w.opened)
+	}
+	w.fail = errors.New("an old holder")
+	w.host.Advance(holder.TraceTime)
+	if k.refresh(); k.untraced() == nil || len(k.reopened) != 0 || len(k.missed) != 0 || log.String() != "" {
+		t.Errorf("%v; knocks count as lost: %d, %v; log %s", k.untraced(), len(k.reopened), k.missed, log)
+	}
+	w.fail = nil
+	if k.refresh(); !w.takes(2001) || k.untraced() != nil || len(k.reopened) != 0 {
+		t.Error("not tried again")
+	}
+	k.trace(nil)
+	for range int(holder.TraceTime / time.Second) {
+		w.host.Advance(time.Second)
+		k.refresh()
+	}
+	if w.takes(2001) || (*knockPorts)(nil).untraced() != nil {
+		t.Error("open after the trace")
 	}
 }

@@ -1,8 +1,7 @@
 package daemon
 
 import (
-	"bytes"
-	"fmt"
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -21,9 +20,10 @@ func (s *Server) leases() []admin.Lease {
 	for _, l := range s.kept.all() {
 		recorded[l.at] = l.Kept
 	}
-	list := []admin.Lease{} // JSON: not null
+	list := make([]admin.Lease, 0, len(inGate)+len(recorded)) // JSON: not null
+	wall := s.wallTimes()
 	for _, l := range inGate {
-		a := s.adminLease(l)
+		a := adminLease(l, wall)
 		a.InForce = l.Waits == ""
 		at := addressOfLease(l)
 		if r, ok := recorded[at]; ok {
@@ -41,16 +41,21 @@ func (s *Server) leases() []admin.Lease {
 
 // adminLease returns a lease of the gate for the administrator. Of a recorded one, the
 // record knows better when it began.
-func (s *Server) adminLease(l gate.Lease) admin.Lease {
+func adminLease(l gate.Lease, wall func(time.Time) time.Time) admin.Lease {
 	a := identify(l)
-	boot, wall := s.env.Clock.Boot(), s.env.Clock.Wall()
-	at := func(t time.Time) time.Time { return wall.Add(t.Sub(boot)).UTC().Truncate(time.Second) }
-	a.Since, a.Waits = at(l.Since), l.Waits
+	a.Since, a.Waits = wall(l.Since), l.Waits
 	if !l.Kept {
-		until := at(l.Until)
+		until := wall(l.Until)
 		a.Until = &until
 	}
 	return a
+}
+
+// wallTimes returns a function from times of clock.Boot to those of the wall clock, in
+// seconds. It reads the clocks once, and not for each of many leases.
+func (s *Server) wallTimes() func(time.Time) time.Time {
+	boot, wall := s.env.Clock.Boot(), s.env.Clock.Wall()
+	return func(t time.Time) time.Time { return wall.Add(t.Sub(boot)).UTC().Truncate(time.Second) }
 }
 
 // identify returns the part of a lease that admin.Which selects.
@@ -67,6 +72,10 @@ func RecordedLease(k state.Kept) admin.Lease {
 	a := admin.Lease{Service: k.Service, Peer: k.Peer.Prefix, Zone: k.Peer.Zone, Operation: k.Operation, Since: k.Since.UTC()}
 	if k.Client != (wire.Identifier{}) {
 		a.Client = k.Client.String()
+	}
+	if k.End != (state.End{}) {
+		until := time.Unix(k.End.Wall, 0).UTC()
+		a.Until = &until
 	}
 	return a
 }
@@ -89,7 +98,7 @@ func sortLeases(list []admin.Lease) {
 		if c := strings.Compare(a.Client, b.Client); c != 0 {
 			return c
 		}
-		return bytes.Compare(fmt.Append(nil, a.Peer, a.Zone, a.Port), fmt.Append(nil, b.Peer, b.Zone, b.Port))
+		return cmp.Or(a.Peer.Addr().Compare(b.Peer.Addr()), cmp.Compare(a.Peer.Bits(), b.Peer.Bits()), strings.Compare(a.Zone, b.Zone), cmp.Compare(a.Port, b.Port))
 	})
 }
 
@@ -103,10 +112,12 @@ func (s *Server) closeLeases(asked admin.Closing) (done admin.Closed) {
 	for _, l := range s.kept.all() {
 		now[l.at] = RecordedLease(l.Kept)
 	}
+	s.challenge.dropWaiting(func(c command) bool { return asked.Matches(identify(c.lease())) })
 	gone := s.gate.EndLeases(func(l gate.Lease) bool { return asked.Matches(identify(l)) }, asked.Cut, gate.ByAdministrator)
 	ended := map[address]bool{}
+	wall := s.wallTimes()
 	for _, l := range gone {
-		a := s.adminLease(l)
+		a := adminLease(l, wall)
 		if r, ok := now[addressOfLease(l)]; ok {
 			a = r
 		}

@@ -36,7 +36,7 @@ func (s *Server) leave(p *plan, why cause) (absent int) {
 		switch {
 		case !p.isClient[id]:
 			p.gone = append(p.gone, id)
-			if !why.noticed || id == why.revoked {
+			if !s.mayLack(why) || id == why.revoked {
 				continue
 			}
 			absent++
@@ -65,7 +65,7 @@ func (s *Server) leave(p *plan, why cause) (absent int) {
 func (s *Server) settleMissing(p plan, why cause, absent int, cfg *config.Config) {
 	confirmed := map[wire.Identifier]bool{}
 	for id := range s.reloads.missing.of {
-		if !p.isClient[id] && (!why.noticed || id == why.revoked) {
+		if !p.isClient[id] && (!s.mayLack(why) || id == why.revoked) {
 			confirmed[id] = true
 			s.reloads.missing.drop(id)
 		}
@@ -111,6 +111,7 @@ func (s *Server) narrow(ctx context.Context, less map[wire.Identifier][]access.S
 	if err != nil {
 		return err
 	}
+	cut(s.reloads.missing.has, reason) // the journal may wait for etcd
 	s.challenge.narrow(less)
 	// Also for the clients that stay: their earlier grants are executed.
 	err = s.sessions.Remove(ctx, func(id wire.Identifier) bool {
@@ -118,6 +119,11 @@ func (s *Server) narrow(ctx context.Context, less map[wire.Identifier][]access.S
 		return some && len(services) == 0
 	})
 	cut(s.reloads.missing.has, reason)
+	for id, services := range less {
+		if len(services) == 0 && !s.reloads.missing.has(id) {
+			s.withdraw(id)
+		}
+	}
 	s.kept.endIf(func(at address) bool {
 		services, some := less[at.client]
 		return some && !s.reloads.missing.has(at.client) && !slices.Contains(services, at.service)
@@ -131,5 +137,6 @@ func (s *Server) narrow(ctx context.Context, less map[wire.Identifier][]access.S
 func (s *Server) revoke(gone map[wire.Identifier]bool, reason gate.EndReason) {
 	s.gate.Revoke(func(id wire.Identifier) bool { return gone[id] }, reason)
 	s.kept.endIf(func(at address) bool { return gone[at.client] })
+	s.withdraw(slices.Collect(maps.Keys(gone))...)
 	s.kept.flush() // it logs errors
 }

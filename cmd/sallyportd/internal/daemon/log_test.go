@@ -5,7 +5,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,11 +14,17 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/cmd/sallyportd/internal/selftest"
 	"sallyport/ingest"
 	"sallyport/ingest/capture"
 	ingestweb "sallyport/ingest/web"
 	"sallyport/ingest/xdp"
 	"sallyport/sessions"
+	"sallyport/sessions/fleet"
+	"sallyport/sessions/fleet/grants"
+	"sallyport/sessions/fleet/relay"
+	"sallyport/sessions/fleet/roster"
+	"sallyport/sessions/fleet/split"
 	"sallyport/sessions/gate/prove"
 	"sallyport/sessions/handshakes"
 	carriedtable "sallyport/sessions/handshakes/carried"
@@ -36,9 +41,10 @@ var logExceptions = map[string]string{
 	"bench/netns/relay_linux.go: t.Error":                            "the method of a test",
 	"cmd/sallyportd/internal/daemon/counters.go: s.env.Log.Info ...": "the counters of traffic: TestCountersAreDocumented checks them",
 	"cmd/sallyportd/internal/daemon/counters.go: slog.Uint64":        "the names of counters: TestCountersAreDocumented checks them",
+	"cmd/sallyportd/internal/admin/metrics.go: slog.NewLogLogger":    "messages of net/http",
 	"cmd/sallyportd/internal/admin/server.go: slog.NewLogLogger":     "messages of net/http",
-	"cmd/sallyportd/confighint.go: slog.NewRecord":                   "a copy of a record, with its message",
-	"cmd/sallyportd/confighint.go: slog.StringValue":                 "the value of a key that the copied record has",
+	"cmd/sallyportd/diag_parts.go: c.Log":                            "a request at the admin socket",
+	"cmd/sallyportd/confighint.go: slog.StringValue":                 "the value of a key that the record has",
 	"ingest/setup.go: l.Log":                                         "a wrapper: the messages of its callers are checked, as calls of once",
 	"ingest/setup.go: l.Log ...":                                     "a wrapper: the attributes of its callers are checked, as calls of once",
 	"ingest/xdp/attach_linux.go: l.link.Info":                        "the method of a link of bpf",
@@ -47,37 +53,20 @@ var logExceptions = map[string]string{
 	"ingest/xdp/probe_linux.go: p.Info":                              "the method of a program of bpf",
 	"ingest/xdp/program_linux.go: p.native.Info":                     "the method of a program of bpf",
 	"sessions/gate/holder/holdertest/holdertest_linux.go: t.Error":   "the method of a test",
+	"sessions/fleet/etcdtest/cluster_linux.go: package \"log\"":      "the log of connections that a test cuts, which is discarded",
+	"sessions/fleet/etcdtest/cluster_linux.go: t.Log":                "the method of a test",
 	"ingest/web/serve.go: slog.NewLogLogger":                         "messages of net/http, which are discarded",
 	"ingest/web/site.go: slog.NewLogLogger":                          "messages of net/http, which are discarded",
 	"sessions/gate/web.go: slog.NewLogLogger":                        "messages of net/http, which are discarded",
 }
 
+// logMachinery are the files that pass on the lines of others.
+var logMachinery = map[string]bool{"cmd/sallyportd/internal/loglimit/handler.go": true, "cmd/sallyportd/internal/logsink/sink.go": true, "cmd/sallyportd/internal/logsink/journal_linux.go": true}
+
 func TestLog(t *testing.T) {
 	root := moduleRoot(t)
 	keys := documented(t, root, "The facts are attributes")
-	c := newLogCheck(logExceptions)
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		switch name := d.Name(); {
-		case err != nil:
-			return err
-		case d.IsDir() && (name == "testdata" || strings.HasPrefix(name, ".") && path != root):
-			return fs.SkipDir
-		case d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		return c.file(filepath.ToSlash(rel), text)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := checkTree(t, root)
 	for _, f := range c.finish(keys) {
 		t.Error(f)
 	}
@@ -190,19 +179,8 @@ func TestLogRules(t *testing.T) {
 // TestCountersAreDocumented: each counter is in the guide's table, and each row
 // of the table is a counter.
 func TestCountersAreDocumented(t *testing.T) {
-	all := receiverCounters(ingest.Stats{Tiers: []ingest.TierCounts{{Name: "socket_filter", Counted: true}}})
-	all = append(all, shieldCounters(xdp.Counts{})...)
-	all = append(all, sessionCounters([sessions.NumOutcomes]uint64{})...)
-	all = append(all, connectionCounters([prove.NumOutcomes]uint64{})...)
-	all = append(all, processCounters(0, 0, 0)...)
-	all = append(all, captureCounters(capture.Stats{})...)
-	all = append(all, new(proofs).counters()...)
-	all = append(all, exchangeCounters([handshakes.NumOutcomes]uint64{})...)
-	all = append(all, carriedCounters([carriedtable.NumOutcomes]uint64{})...)
-	all = append(all, siteCounters(nil)...)
-	all = append(all, dnsCounters(ingestweb.DNSStats{})...)
 	known := documented(t, moduleRoot(t), "### Counters")
-	for _, c := range all {
+	for _, c := range allCounters() {
 		if !known[c.name] {
 			t.Errorf("%s does not document the counter %q", guide, c.name)
 		}
@@ -211,6 +189,28 @@ func TestCountersAreDocumented(t *testing.T) {
 	for name := range known {
 		t.Errorf("%s documents the counter %q, which does not exist", guide, name)
 	}
+}
+
+// allCounters returns all counters that a server can have.
+func allCounters() counters {
+	all := receiverCounters(ingest.Stats{Tiers: []ingest.TierCounts{{Name: "socket_filter", Counted: true}}})
+	all = append(all, shieldCounters(xdp.Counts{})...)
+	all = append(all, sessionCounters([sessions.NumOutcomes]uint64{})...)
+	all = append(all, connectionCounters([prove.NumOutcomes]uint64{})...)
+	all = append(all, processCounters(0, 0, 0, 0)...)
+	all = append(all, fleetCounters(fleet.Stats{})...)
+	all = append(all, listCounters(roster.Stats{})...)
+	all = append(all, counter{name: listVersion})
+	all = append(all, testCounters([selftest.NumResults]uint64{})...)
+	all = append(all, grantCounters([grants.NumOutcomes]uint64{})...)
+	all = append(all, captureCounters(capture.Stats{})...)
+	all = append(all, new(proofs).counters()...)
+	all = append(all, exchangeCounters([handshakes.NumOutcomes]uint64{})...)
+	all = append(all, relayCounters(relay.Stats{})...)
+	all = append(all, splitCounters([split.NumOutcomes]uint64{})...)
+	all = append(all, carriedCounters([carriedtable.NumOutcomes]uint64{})...)
+	all = append(all, siteCounters(nil)...)
+	return append(all, dnsCounters(ingestweb.DNSStats{})...)
 }
 
 func moduleRoot(t *testing.T) string {
@@ -274,17 +274,21 @@ type logCheck struct {
 	messages   map[string]bool
 	keys       map[string]token.Position // where the key was seen first
 	faults     []string
+	events     map[string]*eventCalls // the lines of the server, by message
+	with       map[string]bool        // keys of With, in the server
 
 	// Of the file that is checked.
 	name    string
 	imports map[string]string // path by name
 	body    ast.Node          // the function that is checked
+	event   *eventCalls       // of the call that is checked; nil: it has none
+	isWith  bool              // the call is one of With
 }
 
 func newLogCheck(exceptions map[string]string) *logCheck {
 	return &logCheck{
 		fset: token.NewFileSet(), exceptions: exceptions, used: map[string]bool{},
-		messages: map[string]bool{}, keys: map[string]token.Position{},
+		messages: map[string]bool{}, keys: map[string]token.Position{}, events: map[string]*eventCalls{}, with: map[string]bool{},
 	}
 }
 
@@ -377,6 +381,7 @@ func (c *logCheck) call(n *ast.CallExpr) {
 		return
 	case path == "log/slog" && name == "NewRecord":
 		c.message(n, 2, text)
+		c.event = nil
 		return
 	case path != "":
 		return
@@ -385,6 +390,8 @@ func (c *logCheck) call(n *ast.CallExpr) {
 	if !ok || name == "Error" && len(n.Args) == 0 { // an error's method
 		return
 	}
+	c.isWith = at < 0
+	defer func() { c.event, c.isWith = nil, false }()
 	if at >= 0 {
 		c.message(n, at, text)
 	}
@@ -427,6 +434,8 @@ func (c *logCheck) message(n *ast.CallExpr, at int, call string) {
 		return
 	}
 	c.messages[message] = true
+	c.event = c.eventOf(message)
+	c.event.level(n)
 	if n := len([]rune(message)); n > 60 {
 		c.fault(lit, call, fmt.Sprintf("message %q has %d characters; expected at most 60", message, n))
 	}
@@ -446,6 +455,7 @@ func (c *logCheck) pairs(args []ast.Expr, call string) {
 	for i := 0; i < len(args); i++ {
 		if made, ok := args[i].(*ast.CallExpr); ok {
 			if s, ok := made.Fun.(*ast.SelectorExpr); ok && c.isPackage(s.X) == "log/slog" {
+				c.eventKey(made.Args[0])
 				continue // call looks at its key
 			}
 		}
@@ -463,6 +473,7 @@ func (c *logCheck) key(e ast.Expr, call string) {
 		return
 	}
 	key, _ := strconv.Unquote(lit.Value)
+	c.eventKey(lit)
 	if _, seen := c.keys[key]; !seen {
 		c.keys[key] = c.fset.Position(lit.Pos())
 	}

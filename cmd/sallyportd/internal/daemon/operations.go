@@ -3,7 +3,9 @@ package daemon
 import (
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -30,14 +32,48 @@ type operation struct {
 	// Of the operation's secret, or its public keys, by which leases without an end are
 	// recognized after a change.
 	secrets      []verify.Fingerprint
-	clientSecret verify.Fingerprint // of its client; 0: it belongs to none
-	expires      time.Time          // its client; zero: it does not
+	clientSecret verify.Fingerprint  // of its client; 0: it belongs to none
+	expires      time.Time           // its client; zero: it does not
+	host         exchange.HostPublic // of an operation with public keys
+}
+
+// equal reports whether two operations do the same for the same clients, so that an
+// exchange that has begun under one can go on under the other. The end of the client's
+// time does not matter: each use checks it.
+func (o operation) equal(other operation) bool {
+	for _, op := range []*operation{&o, &other} {
+		op.protocol, op.expires = nil, time.Time{}
+	}
+	return reflect.DeepEqual(o, other)
+}
+
+// keeping returns the operations with the protocol's form from before for each one that
+// has not changed: by that its exchanges, proofs and tickets stay its own.
+func (o operations) keeping(before operations) operations {
+	if o.protocol == nil {
+		return o
+	}
+	o.byID = maps.Clone(o.byID)
+	same := map[*exchange.Operation]*exchange.Operation{}
+	for id, op := range o.byID {
+		if was, ok := before.byID[id]; ok && op.equal(was) {
+			same[op.protocol] = was.protocol
+			op.protocol = was.protocol
+			o.byID[id] = op
+		}
+	}
+	o.protocol = o.protocol.Replace(same)
+	return o
 }
 
 // opensForConnections reports whether a proof for a connection, which has no address,
 // opens anything, or closes it: a service whose connections prove themselves, or a
 // random port.
 func (o operation) opensForConnections() bool { return o.proves || o.RandomPort }
+
+// performs reports whether a proof has anything to perform. A proof for a connection may
+// only leave its ticket.
+func (o operation) performs(p proof) bool { return p.from.IsValid() || o.opensForConnections() }
 
 // allows reports whether an address may use the operation at now.
 func (o operation) allows(a netip.Addr, now time.Time) bool {
@@ -87,6 +123,7 @@ func operationsOf(cfg *config.Config, list clients.List, now time.Time) (o opera
 			Operation: op, service: service.ID(), prefixLen4: service.PrefixLen4, prefixLen6: service.PrefixLen6, anyone: service.Policy.Anyone,
 			protocol: protocol[i], secrets: secrets, clientSecret: clientSecrets[op.Client], expires: expires[op.Client],
 			isn: !op.Close && service.RequireISN, proves: service.Proves,
+			host: hostOf(op, cfg.Challenge.HostKey),
 		}
 	}
 	if o.protocol, err = exchange.NewOperations(protocol, cfg.Challenge.Plan); err != nil {
@@ -94,6 +131,14 @@ func operationsOf(cfg *config.Config, list clients.List, now time.Time) (o opera
 	}
 	o.protocol.SetHopping(exchange.Hopping{Keys: cfg.PortSecret.HopKeys(), Tolerance: cfg.Tolerance})
 	return o, nil
+}
+
+// hostOf returns the public part of the host key, if an operation requires it.
+func hostOf(o config.Operation, host *exchange.HostKey) (p exchange.HostPublic) {
+	if o.Signed {
+		p = host.Public()
+	}
+	return p
 }
 
 // fingerprintsOf returns the Fingerprint of an operation's secret, or of each key.
@@ -223,13 +268,15 @@ func (o operations) refuses(k state.Kept) string {
 	switch {
 	case !ok:
 		return "the operation is gone, or its client may not use it"
-	case op.Close || !op.UntilClosed:
+	case op.Close || !op.UntilClosed && k.End == (state.End{}):
 		return "the operation does not open until it is closed"
 	case op.Service != k.Service || client != k.Client:
 		return "the operation is for another service or client"
-	case !slices.Contains(op.secrets, k.Secret) && op.Signed:
+	case k.End != (state.End{}) && op.allSecrets() != k.Secret:
+		return "the operation has another secret, or other keys"
+	case k.End == (state.End{}) && !slices.Contains(op.secrets, k.Secret) && op.Signed:
 		return "the operation no longer has the client's key"
-	case !slices.Contains(op.secrets, k.Secret):
+	case k.End == (state.End{}) && !slices.Contains(op.secrets, k.Secret):
 		return "the operation has a new secret"
 	case op.clientSecret != k.ClientSecret:
 		return "the client has a new secret"

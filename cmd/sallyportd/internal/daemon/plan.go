@@ -8,6 +8,8 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/ingest"
 	"sallyport/sessions"
+	"sallyport/sessions/fleet/grants"
+	"sallyport/sessions/fleet/presence"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify"
@@ -18,6 +20,7 @@ import (
 // make one changes nothing. It keeps neither the configuration nor a client's
 // secret.
 type plan struct {
+	trial    *time.Duration // of what a reload newly hides; nil: none was asked for
 	settings ingest.Settings
 	slots    []sessions.Client
 	leases   map[access.ServiceID]gate.LeasePolicy
@@ -29,7 +32,9 @@ type plan struct {
 	// The clients that may not open every service.
 	restricted map[wire.Identifier][]access.ServiceID
 	operations operations
+	policy     grants.Policy                 // for grants of other servers
 	rotations  map[wire.Identifier]time.Time // the ends of old secrets
+	parts      []presence.Part               // of a fleet
 	// When clients expire, and how many of them have expired when the plan was made.
 	expiries expiries
 	expired  int
@@ -40,6 +45,11 @@ type plan struct {
 func Check(cfg *config.Config, list clients.List, now time.Time) error {
 	if _, err := newPlan(cfg, list, now); err != nil {
 		return err
+	}
+	if cfg.Fleet != nil {
+		if err := cfg.Fleet.Etcd.CheckFiles(); err != nil {
+			return err
+		}
 	}
 	for i := range cfg.Services {
 		if err := cfg.Services[i].Readable(); err != nil {
@@ -54,21 +64,29 @@ func Check(cfg *config.Config, list clients.List, now time.Time) error {
 	return nil
 }
 
-func newPlan(cfg *config.Config, list clients.List, now time.Time) (p plan, err error) {
-	keys := make([]verify.Key, len(list))
+// newPlan makes a plan. own are the keys of clients that are in no list: see package selftest.
+func newPlan(cfg *config.Config, list clients.List, now time.Time, own ...verify.Key) (p plan, err error) {
+	keys := secretsOf(list)
 	p.slots = make([]sessions.Client, 0, len(list))
 	p.expiries = expiriesOf(list)
 	p.expired = len(p.expiries.until(now))
 	p.isClient = make(map[wire.Identifier]bool, len(list))
 	p.rotations = map[wire.Identifier]time.Time{}
-	for i, c := range list {
-		keys[i] = verify.Key{Identifier: c.Identifier, Secret: c.Secret, Previous: c.Previous, Until: c.Until, Expires: c.Expires}
+	for _, c := range list {
 		p.isClient[c.Identifier] = true
 		if len(c.Previous) > 0 {
 			p.rotations[c.Identifier] = c.Until
 		}
 	}
-	table, err := verify.NewKeyTable(keys)
+	if cfg.Fleet != nil && cfg.Fleet.GatewayKeys && cfg.Shares() {
+		if p.policy.Secrets, err = verify.NewKeyTable(keys); err != nil {
+			return p, err
+		}
+	}
+	if keys, err = ownKeys(cfg.Fleet, keys); err != nil {
+		return p, err
+	}
+	table, err := verify.NewKeyTable(append(keys, own...))
 	if err != nil {
 		return p, err
 	}
@@ -76,6 +94,8 @@ func newPlan(cfg *config.Config, list clients.List, now time.Time) (p plan, err 
 		Rules: verify.Rules{Table: table, Ports: cfg.Ports, Tolerance: cfg.Tolerance, ISN: cfg.RequiresISN()},
 		Ports: cfg.PortLists(), PortSecrets: cfg.PortSecret.Names(),
 	}
+	p.policy.Split = cfg.Fleet != nil && cfg.Fleet.Split
+	p.policy.Table, p.policy.Ports, p.policy.Tolerance = table, cfg.Ports, cfg.Tolerance
 	p.leases = make(map[access.ServiceID]gate.LeasePolicy, len(cfg.Services))
 	for i := range cfg.Services {
 		p.leases[cfg.Services[i].ID()] = cfg.Services[i].Policy
@@ -98,8 +118,32 @@ func newPlan(cfg *config.Config, list clients.List, now time.Time) (p plan, err 
 		}
 		p.slots = append(p.slots, slot)
 	}
+	for _, k := range own {
+		p.isClient[k.Identifier], p.restricted[k.Identifier] = true, nil
+		p.slots = append(p.slots, slotOf(clients.Client{Identifier: k.Identifier}, table))
+	}
+	if p.parts, err = partsOf(cfg, list); err != nil {
+		return p, err
+	}
 	p.operations, err = operationsOf(cfg, list, now)
 	return p, err
+}
+
+// secretsOf returns the secrets of clients.
+func secretsOf(list clients.List) []verify.Key {
+	keys := make([]verify.Key, len(list))
+	for i, c := range list {
+		keys[i] = verify.Key{Identifier: c.Identifier, Secret: c.Secret, Previous: c.Previous, Until: c.Until, Expires: c.Expires}
+	}
+	return keys
+}
+
+// ownKeys returns the keys with which clients with these secrets sign at this server.
+func ownKeys(f *config.Fleet, secrets []verify.Key) ([]verify.Key, error) {
+	if f == nil || !f.GatewayKeys {
+		return secrets, nil
+	}
+	return verify.KeysOfGateway(secrets, f.Name)
 }
 
 // spreadOf returns how far the sources of one attempt may differ, for a client that may

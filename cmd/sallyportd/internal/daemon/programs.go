@@ -33,7 +33,7 @@ type Programs interface {
 
 // stopMargin is how much longer than the longest stop_after all programs together may
 // take to end.
-const stopMargin = 5 * time.Second
+const stopMargin = 10 * time.Second
 
 // beginPrograms allows the server's programs to be started. This process has the lock
 // of the state directory, so no other server of the instance runs.
@@ -107,6 +107,7 @@ func (s *Server) watchPrograms(ctx context.Context) {
 				services = append(services, p.Service)
 			}
 		}
+		s.observed.runnerLost(user)
 		s.env.Log.Error("runner lost; its services stay closed", "user", user,
 			"services", strings.Join(services, ","), "error", why, "hint", "restart the server")
 	})

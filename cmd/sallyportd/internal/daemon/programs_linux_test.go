@@ -277,7 +277,8 @@ command_user = "www"
 
 	close(programs.gone)
 	netns.Until(t, "the loss", func() bool {
-		return s.gate.Waiting()["site"] != "" && strings.Contains(log.String(), `msg="runner lost; its services stay closed" user=www services=site`)
+		return s.gate.Waiting()["site"] != "" && strings.Contains(log.String(), `msg="runner lost; its services stay closed" user=www services=site`) &&
+			slices.Equal(s.status().RunnersLost, []string{"www"})
 	})
 	stop()
 	if err := <-done; err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sallyport/cmd/sallyportd/internal/tracing"
 	"sallyport/sessions"
 	"sallyport/sessions/gate/access"
 	"sallyport/verify/challenge/exchange"
@@ -20,7 +21,8 @@ const proofsPerOperation = 256
 // proof is the result of a verified exchange, and the address that it is for.
 type proof struct {
 	exchange.Proof
-	from netip.Addr
+	from    netip.Addr
+	counted *atomic.Bool // see uses.take; nil: no tunnel can come of the exchange
 }
 
 // prover identifies the proofs that count together: those of a client or, for an
@@ -56,6 +58,15 @@ type slot struct {
 	isn     wire.ISN // 0: the service requires none
 }
 
+// slot returns where a proof of the operation waits.
+func (o operation) slot(p proof) slot {
+	s := slot{prover: o.prover(p.from), service: o.service, ipv6: p.from.Is6(), port: p.Port()}
+	if o.isn {
+		s.isn = p.ISN()
+	}
+	return s
+}
+
 // proofs wait for the gate. One goroutine calls take, any others put.
 type proofs struct {
 	now    func() time.Time
@@ -82,32 +93,28 @@ func newProofs(now func() time.Time) *proofs {
 	}
 }
 
-// put adds the proof of an operation, or drops and counts it. It never blocks.
-func (p *proofs) put(o operation, next proof) {
+// put adds the proof of an operation, or drops and counts it. It never blocks. It returns
+// Verified, or what a trace shows instead.
+func (p *proofs) put(o operation, next proof) tracing.Proof {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return // a request over HTTP may outlast its listener
+		return tracing.Verified // a request over HTTP may outlast its listener
 	}
-	who := o.prover(next.from)
-	if !p.bucket(who).Take(p.now(), sessions.Limit{}) {
-		p.counts.limited.Add(1)
-		return
-	}
-	s := slot{prover: who, service: o.service, ipv6: next.from.Is6(), port: next.Port()}
-	if o.isn {
-		s.isn = next.ISN()
+	s := o.slot(next)
+	if !p.count(s.prover) {
+		return tracing.Limited
 	}
 	if i, ok := p.at[s]; ok {
 		p.waiting[p.list[i].Operation().ID()]--
 		p.waiting[o.ID]++
 		p.list[i] = next
 		p.counts.superseded.Add(1)
-		return
+		return tracing.Superseded
 	}
 	if p.waiting[o.ID] >= proofsPerOperation {
 		p.counts.lost.Add(1)
-		return
+		return tracing.Lost
 	}
 	p.waiting[o.ID]++
 	p.at[s] = len(p.list)
@@ -116,6 +123,23 @@ func (p *proofs) put(o operation, next proof) {
 	case p.wake <- struct{}{}:
 	default:
 	}
+	return tracing.Verified
+}
+
+// admit counts a tunnel as a proof, and reports whether its prover may have one more.
+func (p *proofs) admit(o operation, from netip.Addr) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.closed && p.count(o.prover(from))
+}
+
+// count takes a token of a prover, and reports whether there was one. The caller holds mu.
+func (p *proofs) count(who prover) bool {
+	if !p.bucket(who).Take(p.now(), sessions.Limit{}) {
+		p.counts.limited.Add(1)
+		return false
+	}
+	return true
 }
 
 // close closes wake. Later proofs are dropped.

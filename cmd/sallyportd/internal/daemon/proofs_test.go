@@ -38,6 +38,13 @@ func proveWith(t *testing.T, id, client, service string, port uint16, nonce byte
 	if err != nil {
 		t.Fatal(err)
 	}
+	grant := exchanged(t, o, port, nonce)
+	return proven{operation{Operation: config.Operation{ID: id, Client: client, Service: service}, service: access.ID(service), protocol: o}, grant}
+}
+
+// exchanged makes an exchange, and returns its proof.
+func exchanged(t *testing.T, o *exchange.Operation, port uint16, nonce byte) exchange.Proof {
+	t.Helper()
 	a, server := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	c, err := exchange.NewInitiator(o, a, server, [exchange.NonceSize]byte{})
 	if err != nil {
@@ -59,7 +66,7 @@ func proveWith(t *testing.T, id, client, service string, port uint16, nonce byte
 	if !ok {
 		t.Fatal("not granted")
 	}
-	return proven{operation{Operation: config.Operation{ID: id, Client: client, Service: service}, service: access.ID(service), protocol: o}, grant}
+	return grant
 }
 
 // anAddress is one of a /64, by number.
@@ -108,9 +115,9 @@ func TestProofsWaitFairly(t *testing.T) {
 				if i%2 == 1 {
 					o = c.closes
 				}
-				p.put(o.operation, proof{o.grant, c.from(i)})
+				p.put(o.operation, proof{o.grant, c.from(i), nil})
 				if i%100 == 0 {
-					p.put(c.honest.operation, proof{c.honest.grant, next()})
+					p.put(c.honest.operation, proof{c.honest.grant, next(), nil})
 				}
 				now = now.Add(100 * time.Microsecond)
 				if i%200 != 199 {
@@ -146,12 +153,12 @@ func TestTheNewestProofWaits(t *testing.T) {
 	p := newProofs(time.Now)
 	open, shut, web := newProof(t, "ssh-alice", "alic", "ssh"), newProof(t, "ssh-close", "alic", "ssh"), newProof(t, "web-alice", "alic", "web")
 	four, other, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")
-	p.put(open.operation, proof{open.grant, four})
-	p.put(web.operation, proof{web.grant, four})
-	p.put(open.operation, proof{open.grant, six})
-	p.put(shut.operation, proof{shut.grant, other})
+	p.put(open.operation, proof{open.grant, four, nil})
+	p.put(web.operation, proof{web.grant, four, nil})
+	p.put(open.operation, proof{open.grant, six, nil})
+	p.put(shut.operation, proof{shut.grant, other, nil})
 	got := p.take()
-	want := []proof{{shut.grant, other}, {web.grant, four}, {open.grant, six}}
+	want := []proof{{shut.grant, other, nil}, {web.grant, four, nil}, {open.grant, six, nil}}
 	if len(got) != len(want) || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] || p.counts.superseded.Load() != 1 {
 		t.Errorf("got %v", got)
 	}
@@ -166,9 +173,9 @@ func TestProofsAreBounded(t *testing.T) {
 	p := newProofs(time.Now)
 	shared, alice := newProof(t, "web-for-all", "", "web"), newProof(t, "ssh-alice", "alic", "ssh")
 	for i := range uint32(3 * proofsPerOperation) {
-		p.put(shared.operation, proof{shared.grant, anAddress(i, 1)})
+		p.put(shared.operation, proof{shared.grant, anAddress(i, 1), nil})
 	}
-	p.put(alice.operation, proof{alice.grant, netip.MustParseAddr("192.0.2.1")})
+	p.put(alice.operation, proof{alice.grant, netip.MustParseAddr("192.0.2.1"), nil})
 	got := p.take()
 	if len(got) != proofsPerOperation+1 || p.counts.lost.Load()+p.counts.limited.Load() != 2*proofsPerOperation {
 		t.Errorf("%d wait, %d lost, %d limited", len(got), p.counts.lost.Load(), p.counts.limited.Load())
@@ -218,7 +225,7 @@ func TestEachNumberWaits(t *testing.T) {
 			if o.operation.isn = requires; requires {
 				want = 10
 			}
-			p.put(o.operation, proof{o.grant, netip.MustParseAddr("192.0.2.1")})
+			p.put(o.operation, proof{o.grant, netip.MustParseAddr("192.0.2.1"), nil})
 		}
 		got := p.take()
 		seen := map[wire.ISN]bool{}
@@ -236,7 +243,7 @@ func TestEachRandomPortWaits(t *testing.T) {
 	p := newProofs(time.Now)
 	for port := range uint16(10) {
 		random := proveRandom(t, "ssh-alice", "alic", "ssh", 2000+port)
-		p.put(random.operation, proof{random.grant, netip.MustParseAddr("192.0.2.1")})
+		p.put(random.operation, proof{random.grant, netip.MustParseAddr("192.0.2.1"), nil})
 	}
 	if got := p.take(); len(got) != 10 || p.counts.superseded.Load() != 0 {
 		t.Errorf("%d wait, %d superseded", len(got), p.counts.superseded.Load())

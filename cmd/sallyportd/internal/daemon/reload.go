@@ -39,27 +39,45 @@ type reloads struct {
 type cause struct {
 	noticed bool            // the clients file has changed, and may be incomplete
 	revoked wire.Identifier // but this client must leave; zero: none
+	// followed: the list of clients in etcd has changed. It is complete, and its package logs
+	// why it is refused.
+	followed bool
+	// trial is how long newly hidden services are on trial; nil: they are not.
+	trial *time.Duration
 }
+
+// mayLack reports whether the clients may be incomplete.
+func (s *Server) mayLack(why cause) bool { return why.noticed && s.list == nil }
 
 // Reload reads the configuration and all files that it names. If it fails, the old
 // configuration is in force everywhere, unless the error is an admin.StoppingError.
-func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
+func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) { return s.reload(ctx, cause{}) }
+
+func (s *Server) reload(ctx context.Context, why cause) (admin.Reloaded, error) {
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
-	return s.change(ctx, cause{}, "configuration", func(current *config.Config) (*config.Config, clients.Loaded, error) {
+	done, err := s.change(ctx, why, "configuration", func(current *config.Config) (*config.Config, clients.Loaded, error) {
 		next, err := config.Load(current.Path, config.All)
 		if err == nil {
 			err = next.Check(s.env.Host)
 		}
 		if err == nil {
-			err = current.Changed(next, s.holder != nil)
+			err = s.changedOnTrial(why.trial, current.Changed(next, s.holder != nil))
 		}
 		if err != nil {
 			return nil, clients.Loaded{}, err
 		}
-		loaded, err := clients.Read(next.ClientsPath, next.SecretFiles, next.ServiceNames())
-		return next, loaded, next.ExplainClients(err)
+		loaded, err := s.loadClients(next)
+		return next, loaded, err
 	})
+	if err == nil && s.list != nil {
+		s.reloadedList()
+	}
+	if err == nil && why.trial != nil {
+		s.gate.knocked.Store(false) // an earlier knock proves nothing for this trial
+		done.OnTrial, err = s.onTrial()
+	}
+	return done, err
 }
 
 // ReloadClients is Reload for the clients file only. Clients that it lacks are not
@@ -67,12 +85,7 @@ func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
 func (s *Server) ReloadClients(ctx context.Context) (admin.Reloaded, error) {
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
-	return s.change(ctx, cause{noticed: true}, "clients", readClients)
-}
-
-func readClients(current *config.Config) (*config.Config, clients.Loaded, error) {
-	loaded, err := clients.Read(current.ClientsPath, current.SecretFiles, current.ServiceNames())
-	return current, loaded, current.ExplainClients(err)
+	return s.change(ctx, cause{noticed: true}, "clients", s.readClients)
 }
 
 // change applies the configuration and clients that read returns, and logs the
@@ -88,23 +101,23 @@ func (s *Server) change(ctx context.Context, why cause, what string, read func(*
 	var changes differences
 	var stopping *admin.StoppingError
 	if err == nil {
-		p, err = newPlan(cfg, loaded.List, s.env.Clock.Wall())
+		p, err = newPlan(cfg, loaded.List, s.env.Clock.Wall(), s.self.Keys()...)
 	}
 	n := len(loaded.List)
 	loaded.List = nil // its secrets are in the plan's tables
 	if err == nil {
 		s.leased.use(p.settings.Rules.Table)
 		defer func() { s.leased.keepOnly(s.reloads.table) }()
-		changes = s.differencesOf(p)
+		changes, p.trial = s.differencesOf(p), why.trial
 		absent := s.leave(&p, why)
 		switch err = s.apply(ctx, cfg, p); {
 		case err == nil:
 			s.reloads.missing.back(p.isClient)
 			s.settleMissing(p, why, absent, cfg)
 			s.reviewKept(p.operations, s.reloads.missing.has)
-		case why.noticed && !errors.As(err, &stopping):
-			// A part of the server rejects the change: the rights that the file
-			// removes are removed nevertheless.
+		case (why.noticed || why.followed) && !errors.As(err, &stopping):
+			// A part of the server rejects the change: the rights that the file or
+			// list removes are removed nevertheless.
 			err = errors.Join(err, s.narrowTo(ctx, p))
 		}
 	}
@@ -112,13 +125,20 @@ func (s *Server) change(ctx context.Context, why cause, what string, read func(*
 	case errors.As(err, &stopping):
 		s.env.Log.Error("reload failed half-way; stopping", "what", what, "error", err)
 		return admin.Reloaded{}, err
+	case err != nil && why.followed:
+		return admin.Reloaded{}, err
 	case err != nil:
 		s.logFailure(why, what, err)
 		return admin.Reloaded{}, err
 	}
+	if s.list != nil {
+		s.copy.Applied()
+	}
 	outdated := s.reloads.current.ProfileChanges(cfg)
+	changes.keys = s.reloads.current.ChangedKeys(cfg)
 	s.reloads.rotations, s.reloads.expiries, s.reloads.expired = p.rotations, p.expiries, p.expired
 	s.reloads.current, s.reloads.clients, s.reloads.table, s.reloads.file, s.reloads.failed = cfg, n, p.settings.Rules.Table, loaded.State, ""
+	s.inForce.Store(p.settings.Rules.Table)
 	s.env.setLogLevel(cfg.LogLevel)
 	changes.log(s.env.Log, what, n, s.ingest.Stats().Filter.String())
 	if len(outdated) > 0 {
@@ -155,5 +175,5 @@ func (s *Server) apply(ctx context.Context, cfg *config.Config, p plan) error {
 		}
 	}
 	s.warnUnusable(p)
-	return s.commit(ctx, c)
+	return s.commitNarrowed(ctx, c)
 }

@@ -304,11 +304,7 @@ func TestReloadRefusesWhatIsWrong(t *testing.T) {
 		return
 	}
 	r := startReloadable(t, false)
-	for _, name := range []string{"c", "k"} { // a key that names no file is another error
-		if err := os.WriteFile(filepath.Join(r.dir, name), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	cert, key := certificateFiles(t, r.dir) // without a certificate, there is another error
 	for name, row := range map[string]struct {
 		change func(*version)
 		want   string
@@ -317,7 +313,7 @@ func TestReloadRefusesWhatIsWrong(t *testing.T) {
 		"a restart":         {func(v *version) { v.keys += "\nreaders = 2" }, "readers has changed"},
 		"clients twice":     {func(v *version) { v.clients += v.clients }, "expected each identifier once"},
 		"a service unknown": {func(v *version) { v.clients = "stay x 0 services=three\n" }, `service "three" is not configured`},
-		"TLS that comes":    {func(v *version) { v.web += "\ntls_cert = \"c\"\ntls_key = \"k\"" }, "the use of TLS of service web has changed"},
+		"TLS that comes":    {func(v *version) { v.web += fmt.Sprintf("\ntls_cert = %q\ntls_key = %q", cert, key) }, "the use of TLS of service web has changed"},
 	} {
 		v := next
 		row.change(&v)

@@ -16,7 +16,12 @@ import (
 // The others open when the server runs.
 func (s *Server) openKept(cfg *config.Config, o operations) {
 	k, list := loadKept(cfg.StateDir, s.env.Clock.Wall(), s.env.Log)
+	var interrupted []state.Kept
 	for _, l := range list {
+		if l.End != (state.End{}) {
+			interrupted = append(interrupted, l)
+			continue
+		}
 		reason := o.refuses(l)
 		if reason == "" && l.Peer.Zone != "" && l.Peer != access.AnyAddress {
 			reason = "an address of a link may be on another link after a restart"
@@ -28,7 +33,12 @@ func (s *Server) openKept(cfg *config.Config, o operations) {
 		k.leases[o.byID[l.Operation].at(l.Address)] = l
 	}
 	s.kept = k
-	k.flush() // it logs errors
+	if err, _ := k.flush(); err != nil { // it logs errors
+		// They may be in the file, so that the start after this one could open leases that
+		// have been revoked meanwhile.
+		return
+	}
+	s.chooseInterrupted(cfg, o, interrupted)
 }
 
 func (s *Server) logDropped(l state.Kept, reason string) {
@@ -90,7 +100,7 @@ func (s *Server) reopenKept() error {
 		if !s.kept.has(l.at) {
 			continue // the gate has ended it since the list was made
 		}
-		if now.refuses(l.Kept) != "" {
+		if !s.reopens(l.at.client) || now.refuses(l.Kept) != "" {
 			continue // its client is missing, or lost the right a moment ago
 		}
 		grant := sessions.Grant{Identifier: l.at.client, Address: l.Address}

@@ -22,22 +22,29 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 	if err != nil {
 		return done, err
 	}
+	services, err := s.servicesOf(r.Services)
+	if err != nil {
+		return done, err
+	}
+	if s.list != nil && r.Named {
+		return s.restrictUnlisted(ctx, id, services)
+	}
+	if s.list != nil {
+		return s.restrictListed(ctx, id, services, r.Services)
+	}
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
-	defer func() { done.Owed = s.firewall != nil && (!s.holder.Held() || s.firewall.Owes()) }()
-	var services []access.ServiceID
-	known := s.reloads.current.ServiceNames()
-	for _, name := range r.Services {
-		if !slices.Contains(known, name) {
-			return done, fmt.Errorf("service %q is not configured", name)
-		}
-		services = append(services, access.ID(name))
-	}
+	defer func() { done.Owed = s.owed() }()
 	why := cause{noticed: true}
 	if len(services) == 0 {
 		why.revoked = id
 	}
-	applied, err := s.change(ctx, why, "clients", readClients)
+	if r.Named { // reading the file may wait for etcd, and gives rights back
+		if err := s.narrow(ctx, map[wire.Identifier][]access.ServiceID{id: services}, gate.Revoked); err != nil {
+			return done, err
+		}
+	}
+	applied, err := s.change(ctx, why, "clients", s.readClients)
 	done.Clients = applied.Clients
 	var stopping *admin.StoppingError
 	if errors.As(err, &stopping) {
@@ -62,5 +69,32 @@ func (s *Server) Restrict(ctx context.Context, r admin.Restriction) (done admin.
 		}
 		return done, fmt.Errorf("%s still names client %s", s.reloads.current.ClientsPath, id)
 	}
+	s.logRestricted(id, r.Services)
 	return done, nil
 }
+
+// logRestricted logs what a restriction took from a client; no services: everything.
+func (s *Server) logRestricted(id wire.Identifier, services []string) {
+	if len(services) == 0 {
+		s.env.Log.Info("client revoked", "client", id)
+		return
+	}
+	s.env.Log.Info("rights reduced", "client", id, "services", strings.Join(services, ","))
+}
+
+// servicesOf returns the services of a restriction.
+func (s *Server) servicesOf(names []string) (services []access.ServiceID, err error) {
+	s.reloads.mu.Lock()
+	known := s.reloads.current.ServiceNames()
+	s.reloads.mu.Unlock()
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("service %q is not configured", name)
+		}
+		services = append(services, access.ID(name))
+	}
+	return services, nil
+}
+
+// owed reports whether connections that the kernel forwards may continue.
+func (s *Server) owed() bool { return s.firewall != nil && (!s.holder.Held() || s.firewall.Owes()) }

@@ -30,7 +30,10 @@ func (s *Server) Serve(ctx context.Context, c Control) error {
 	g.Go(func() error {
 		select {
 		case <-s.Ready():
+			<-s.interrupted.opened // a revocation from here on finds the leases
 			s.logServing()
+			alive := s.keepAlive(ctx)
+			defer alive()
 			return s.control(ctx, c)
 		case <-ctx.Done():
 			return nil
@@ -68,7 +71,7 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	if s.holder == nil && s.shield != nil {
-		g.Go(func() error { return s.shield.watchHolder(ctx) })
+		g.Go(func() error { return s.shield.watchHolder(ctx, &s.observed) })
 	}
 	if s.holder != nil {
 		g.Go(func() error { return s.watchHolder(ctx, fail) })
@@ -88,6 +91,11 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error {
+		s.observe(ctx)
+		return nil
+	})
+	g.Go(func() error {
+		s.openInterrupted()
 		s.watchKept(ctx)
 		return nil
 	})
@@ -99,7 +107,37 @@ func (s *Server) Run(ctx context.Context) error {
 		s.watchTooFar(ctx)
 		return nil
 	})
+	if s.fleet != nil {
+		g.Go(func() error {
+			s.followFleet(ctx)
+			return nil
+		})
+		g.Go(func() error {
+			s.presence.Run(ctx)
+			return nil
+		})
+	}
+	if s.list != nil {
+		g.Go(func() error {
+			s.followList(ctx)
+			return nil
+		})
+	}
+	if s.shared != nil {
+		g.Go(func() error { return s.shared.Run(ctx) })
+	}
+	if s.split != nil {
+		g.Go(func() error { return s.split.Run(ctx, s.sessions.Complete) })
+	}
 	g.Go(func() error { return s.awaitServing(ctx) })
+	if s.self.Tester != nil {
+		g.Go(func() error { return s.self.run(ctx, s.start.ready) })
+	}
+	steps := s.watchSteps()
+	g.Go(func() error {
+		steps.run(ctx, s)
+		return nil
+	})
 	suspended := s.suspended()
 	g.Go(func() error {
 		s.watchGaps(ctx, suspended)
@@ -127,8 +165,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	err := errors.Join(g.Wait(), s.closePrograms())
+	s.recordInterrupted()
 	s.kept.flush() // it logs errors; the state directory is still locked
-	err = errors.Join(err, s.state.Close())
+	err = errors.Join(err, s.leaveFleet(), s.state.Close())
 	switch {
 	case s.holder == nil:
 		s.shield.stop()
@@ -147,6 +186,7 @@ func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 	err := s.holder.Run(ctx, holder.Events{
 		Lost: func(why error) {
 			log.Error("firewall holder lost; all leases end, nothing opens", "error", why)
+			s.observed.holderLost()
 			s.gate.EndAll()
 			s.shield.lost(why) // which waits for the receiver
 		},
@@ -158,6 +198,7 @@ func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 		},
 		Found: func() {
 			last = ""
+			s.observed.holderFound()
 			s.knocks.reopenAll()
 			if err := s.firewall.Resume(); err != nil {
 				log.Error("failed to cut connections of revoked clients", "error", err)

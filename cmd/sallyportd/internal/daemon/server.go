@@ -4,28 +4,36 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"sallyport/cmd/sallyportd/internal/admin"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/fleetlist"
 	"sallyport/ingest"
 	"sallyport/sessions"
+	"sallyport/sessions/fleet"
+	"sallyport/sessions/fleet/grants"
+	"sallyport/sessions/fleet/presence"
+	"sallyport/sessions/fleet/split"
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/holder"
 	"sallyport/sessions/gate/program"
 	"sallyport/sessions/gate/prove"
 	"sallyport/sessions/state"
+	"sallyport/verify"
 	"sallyport/verify/wire"
 )
 
 // StateWait is how long the server before this one may take to stop.
 const StateWait = 5 * time.Second
 
-// Server wires the way of a datagram: ingest -> sessions -> state -> gate.
+// Server wires the way of a datagram: ingest -> sessions -> state, and fleet -> gate.
 type Server struct {
 	env      Env
 	ingest   *ingest.Receiver
@@ -34,6 +42,19 @@ type Server struct {
 	connections prove.Authority
 	proves      bool // some must
 	state       *state.Store
+	fleet       *fleet.Journal                  // nil: the record is that of this host
+	shared      *grants.Grants                  // nil: no service opens at all servers of the fleet
+	split       *split.Split                    // nil: no sequence is split over servers
+	policy      atomic.Pointer[grants.Policy]   // of shared and split
+	presence    *presence.Presence              // nil: there is no fleet
+	list        *fleetlist.List                 // nil: the clients are those of a file
+	copy        *fleetlist.Copy                 // of list
+	decided     atomic.Bool                     // see listDecided
+	urgent      urgent                          // with list
+	following   *config.Fleet                   // of list; a reload cannot change its name and client_keys
+	names       []string                        // of the services; a reload cannot change them
+	inForce     atomic.Pointer[verify.KeyTable] // the table of reloads, for those without its lock
+	parts       atomic.Pointer[[]presence.Part]
 	start       start
 	gate        announcing
 	services    []service
@@ -44,12 +65,17 @@ type Server struct {
 	carried     *carried // nil: the kernel carries no connection
 	commands    *program.Commands
 	kept        *kept
+	interrupted interrupted
 	uses        *uses
 	leased      leased
 	feed        admin.Feed
 	challenge   *challenger // nil: there is no challenge–response protocol
 	reloads     reloads
 	tooFar      *tooFar
+	observed    observed
+	traces      traces
+	self        selfTest
+	readers     int
 	steps       []step // of a reload
 }
 
@@ -63,7 +89,9 @@ type service struct {
 // call: New has locked the state directory. The holder, which has begun, is nil if
 // the configuration requires none.
 func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.Conn, env Env) (_ *Server, err error) {
-	p, err := newPlan(cfg, list, env.Clock.Wall())
+	s := &Server{env: env, holder: h}
+	s.newSelfTest(cfg)
+	p, err := newPlan(cfg, list, env.Clock.Wall(), s.self.Keys()...)
 	if err != nil {
 		if env.State != nil {
 			env.State.Close()
@@ -71,14 +99,16 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		return nil, err
 	}
 	env.setLogLevel(cfg.LogLevel)
-	s := &Server{env: env, holder: h}
 	if env.Unguarded {
 		s.holder = nil
 	}
-	s.start.ready = make(chan struct{})
-	s.steps = s.reloadSteps()
+	s.start.ready, s.interrupted.opened = make(chan struct{}), make(chan struct{})
+	s.observed.begin(env.Clock)
+	s.steps, s.names = s.reloadSteps(), cfg.ServiceNames()
 	s.reloads.current, s.reloads.clients, s.reloads.table = cfg, len(list), p.settings.Rules.Table
+	s.observed.inForce.Store(&inForce{cfg, len(list)})
 	s.leased.use(p.settings.Rules.Table)
+	s.inForce.Store(p.settings.Rules.Table)
 	s.reloads.rotations, s.reloads.expiries, s.reloads.expired = p.rotations, p.expiries, p.expired
 	s.proves = cfg.Proves()
 	if err := s.openState(ctx, cfg, &p); err != nil {
@@ -86,9 +116,19 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 	}
 	defer func() {
 		if err != nil {
+			s.leaveFleet()
 			s.state.Close()
 		}
 	}()
+	if err := s.joinFleet(cfg); err != nil {
+		return nil, err
+	}
+	if err := s.openList(cfg); err != nil {
+		return nil, err
+	}
+	if err := s.announce(ctx, cfg, p); err != nil {
+		return nil, err
+	}
 	if err := s.beginPrograms(cfg); err != nil {
 		return nil, err
 	}
@@ -97,28 +137,42 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 	if err != nil {
 		return nil, err
 	}
+	s.shareUses()
 	if s.holder != nil {
 		s.carried = newCarried(s.state, env.Clock.Boot, env.Clock.Wall)
 	}
 	if err := s.makeGate(cfg, p); err != nil {
 		return nil, err
 	}
+	if err := s.shareGrants(cfg, p); err != nil {
+		return nil, err
+	}
 	workers := cfg.Readers
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	s.sessions, err = sessions.New(sessions.Config{
-		Clients: p.slots, Shards: workers, Start: s.start.of(env.Clock.Wall), Gate: s.gate, Close: s.closeOwn, Journal: s.state, Now: env.Clock.Boot, Log: env.Log,
-	})
+	s.readers = workers
+	parts, err := s.splitSequences(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.sessions, err = sessions.New(s.self.throughSessions(sessions.Config{
+		Parts:   parts,
+		Clients: p.slots, Shards: workers, Start: s.start.of(env.Clock.Wall), Gate: s.gate, Close: s.closeOwn, Journal: s.journal(), Now: env.Clock.Boot, Log: env.Log,
+	}, s.state))
 	if err != nil {
 		return nil, err
 	}
 	s.connections.SetNonces(s.sessions)
+	s.connections.SetDenied(func(service string, client wire.Identifier, from netip.Addr, o prove.Outcome) {
+		env.Log.Info("connection denied", "service", service, "client", client, "address", from, "reason", o)
+	})
 	s.connections.SetRules(p.settings.Rules)
 	var openKnockPorts func(map[uint16]time.Time) error
+	var openTraced func([]uint16)
 	if s.holder != nil {
 		s.knocks = newKnockPorts(cfg.UDPPorts(), h, env)
-		openKnockPorts = s.knocks.set
+		openKnockPorts, openTraced = s.knocks.set, s.knocks.trace
 	}
 	s.ingest, err = ingest.New(ingest.Config{
 		Addresses:     cfg.Listen,
@@ -129,6 +183,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		Shield:        cfg.Shield != nil && h != nil,
 		Settings:      p.settings,
 		PortsChanged:  openKnockPorts,
+		PortsTraced:   openTraced,
 		Sink:          s.sessions,
 		Now:           env.Clock.Wall,
 		Log:           env.Log,
@@ -145,6 +200,7 @@ func New(ctx context.Context, cfg *config.Config, list clients.List, h *holder.C
 		if err != nil {
 			return nil, err
 		}
+		s.challenge.listed = s.listDecided
 	}
 	s.warnUnusable(p)
 	return s, nil
@@ -162,8 +218,11 @@ func (s *Server) openState(ctx context.Context, cfg *config.Config, p *plan) (er
 		return err
 	}
 	s.start.gap = s.state.Gap()
+	if cfg.Fleet != nil {
+		s.start.gap.Fresh = false // clients have knocked at the others, and perhaps here
+	}
 	s.start.logGap(now, s.env.Log)
-	if err := s.state.RaiseNonces(p.slots); err != nil {
+	if err := s.raiseNonces(p.slots); err != nil {
 		s.state.Close()
 		return err
 	}
@@ -203,13 +262,13 @@ func (s *Server) makeGate(cfg *config.Config, p plan) error {
 		}
 		list = append(list, gate.NewService(gate.ServiceConfig{
 			Name: c.Name, PrefixLen4: c.PrefixLen4, PrefixLen6: c.PrefixLen6, Policy: c.Policy, Enforcers: enforcers,
-			RequireISN: c.RequireISN, Rotation: rotation, Prepare: live.Prepare, Backend: live.Backend, Inlet: live.Inlet,
+			RequireISN: c.RequireISN, Shared: c.Shared, Elsewhere: c.Elsewhere(), Rotation: rotation, Prepare: live.Prepare, Backend: live.Backend, Inlet: live.Inlet,
 			Commands: s.commandsOf(c.Name), Opened: s.opened,
-			Past: s.pastOf(c), KeptEnded: s.keptEnded(c.ID()), Holds: s.leased.set, Clock: s.env.Clock, Log: s.env.Log,
+			Past: s.pastOf(c), KeptEnded: s.keptEnded(c.ID()), Ended: s.leaseEnded, Holds: s.leased.set, Clock: s.env.Clock, Log: s.env.Log,
 		}))
 	}
 	services, err := gate.NewServices(list, maps.All(p.restricted))
-	s.gate = announcing{Services: services, feed: &s.feed, now: s.env.Clock.Wall}
+	s.gate = announcing{Services: services, feed: &s.feed, now: s.env.Clock.Wall, knocked: new(atomic.Bool)}
 	if s.carried != nil {
 		s.gate.admit = s.admit
 	}

@@ -198,9 +198,12 @@ func (s *shield) reload(cfg *config.Config, clients int) {
 
 // watchHolder connects to a holder that has the shield only, and to the next one when it
 // is gone, until ctx ends.
-func (s *shield) watchHolder(ctx context.Context) error {
+func (s *shield) watchHolder(ctx context.Context, o *observed) error {
 	return s.holder.Run(ctx, holder.Events{
-		Lost: s.lost,
+		Lost: func(why error) {
+			o.holderLost()
+			s.lost(why)
+		},
 		Tried: func(why error) {
 			if errors.Is(why, fs.ErrNotExist) || errors.Is(why, syscall.ECONNREFUSED) {
 				return // there is none
@@ -209,7 +212,10 @@ func (s *shield) watchHolder(ctx context.Context) error {
 			defer s.mu.Unlock()
 			s.fail(why)
 		},
-		Found: s.found,
+		Found: func() {
+			o.holderFound()
+			s.found()
+		},
 	})
 }
 

@@ -67,18 +67,15 @@ func (s *Server) begin(ctx context.Context) (began bool, err error) {
 
 // awaitServing waits until the server accepts knocks, and then closes ready.
 func (s *Server) awaitServing(ctx context.Context) error {
-	for _, ready := range []<-chan struct{}{s.ingest.Ready(), s.shield.tried()} {
-		select {
-		case <-ready:
-		case <-ctx.Done():
-			return nil
-		}
+	if !s.awaitPorts(ctx) {
+		return nil
 	}
-	began, err := s.begin(ctx)
-	if err != nil {
+	s.awaitList(ctx)
+	s.kept.wakeUp()
+	if _, err := s.begin(ctx); err != nil {
 		return nil // ctx has ended
 	}
-	if began {
+	if !s.start.since().IsZero() { // this call, or a list that was followed, has begun
 		awaitSecond(ctx, s.env.Clock, s.start.since())
 	}
 	if ctx.Err() == nil {
@@ -132,23 +129,14 @@ func (s *Server) markRevived(p *plan) {
 	}
 }
 
-// startWatch logs, once a minute, steps of the clock, and knocks that were rejected
-// because of their timestamps.
+// startWatch logs, once a minute, knocks that were rejected because of their timestamps.
 type startWatch struct {
-	offset  time.Duration // of the wall clock from the boot-time clock
 	refused uint64
 	checked time.Time // the wall clock at the last check
 	warned  time.Time // the boot-time clock at the last warning of logExpiring; zero: there was none
 }
 
-// minLoggedStep is the smallest step of the wall clock, between two checks, that
-// is logged: a time service that corrects a good clock moves it less.
-const minLoggedStep = 2 * time.Second
-
-func (s *Server) watchStart() *startWatch {
-	wall := s.env.Clock.Wall()
-	return &startWatch{offset: wall.Sub(s.env.Clock.Boot()), checked: wall}
-}
+func (s *Server) watchStart() *startWatch { return &startWatch{checked: s.env.Clock.Wall()} }
 
 // check logs at most one line of each kind, and clears the margin in the state file
 // once it is over.
@@ -158,11 +146,6 @@ func (w *startWatch) check(s *Server) {
 	}
 	boot := s.env.Clock.Boot()
 	wall := s.env.Clock.Wall()
-	offset := wall.Sub(boot)
-	if step := offset - w.offset; step > minLoggedStep || step < -minLoggedStep {
-		s.env.Log.Warn("wall clock stepped", "step", step.Round(time.Millisecond), "now", wall.UTC().Format(time.RFC3339))
-	}
-	w.offset = offset
 	if newest := s.state.NewestStamp(); newest.After(wall.Add(schedule.MaxTolerance)) {
 		s.env.Log.Warn("wall clock is behind an accepted knock", "stamp", newest.UTC().Format(time.RFC3339), "now", wall.UTC().Format(time.RFC3339),
 			"hint", "check this clock: it is wrong, or was wrong when the server accepted the knock")

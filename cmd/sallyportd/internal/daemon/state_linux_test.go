@@ -45,7 +45,7 @@ func TestFullDisk(t *testing.T) {
 		}
 		var window replay.Window
 		window.Accept(0)
-		err = w.server.state.Record([]sessions.Entry{{Identifier: wire.Identifier{'x', 'x', byte(n >> 8), byte(n)}, Ring: window.Ring()}})
+		_, err = w.server.state.RecordLeases([]sessions.Entry{{Identifier: wire.Identifier{'x', 'x', byte(n >> 8), byte(n)}, Ring: window.Ring()}}, nil)
 	}
 	stats := func() [sessions.NumOutcomes]uint64 { return w.server.sessions.Stats() }
 	w.sendSequence(t, "com1", 0)

@@ -11,11 +11,15 @@ import (
 	"sallyport/verify/wire"
 )
 
-// maxNamed is how many clients a line of the log names.
+// maxNamed is how many clients, or keys of the configuration, a line of the log names.
 const maxNamed = 20
 
-// differences are the clients that a reload adds, removes and changes.
-type differences struct{ added, removed, changed []wire.Identifier }
+// differences are the clients that a reload adds, removes and changes, and the keys of the
+// configuration that it changes.
+type differences struct {
+	added, removed, changed []wire.Identifier
+	keys                    []string
+}
 
 // differencesOf compares a plan with the settings in force: secrets and rights.
 func (s *Server) differencesOf(p plan) (d differences) {
@@ -53,6 +57,9 @@ func (d differences) log(log *slog.Logger, what string, clients int, filter stri
 	if len(d.changed) > 0 {
 		attrs = append(attrs, "changed", named(d.changed))
 	}
+	if len(d.keys) > 0 {
+		attrs = append(attrs, "keys", listed(d.keys, maxNamed))
+	}
 	log.Info("reloaded", attrs...)
 }
 
@@ -67,9 +74,20 @@ func namedUpTo(ids []wire.Identifier, most int) string {
 	for _, id := range ids[:min(len(ids), most)] {
 		names = append(names, id.String())
 	}
+	return andOthers(names, len(ids)-len(names))
+}
+
+// listed returns at most a number of names, and counts the others.
+func listed(names []string, most int) string {
+	n := min(len(names), most)
+	return andOthers(names[:n], len(names)-n)
+}
+
+// andOthers returns names, separated by commas, and a number of others.
+func andOthers(names []string, others int) string {
 	text := strings.Join(names, ",")
-	if left := len(ids) - len(names); left > 0 {
-		text += fmt.Sprintf(" and %d others", left)
+	if others > 0 {
+		text += fmt.Sprintf(" and %d others", others)
 	}
 	return text
 }

@@ -46,6 +46,12 @@ func TestNamedClients(t *testing.T) {
 	if !strings.HasPrefix(got, "c000,c001,") || !strings.HasSuffix(got, ",c019 and 5 others") {
 		t.Errorf("got %q", got)
 	}
+	if got := listed([]string{"a", "b", "c"}, 2); got != "a,b and 1 others" {
+		t.Errorf("got %q", got)
+	}
+	if got := listed([]string{"a", "b"}, 2); got != "a,b" {
+		t.Errorf("got %q", got)
+	}
 	if got := named(ids[:2]); got != "c000,c001" {
 		t.Errorf("got %q", got)
 	}

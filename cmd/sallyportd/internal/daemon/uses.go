@@ -4,17 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"sallyport/cmd/sallyportd/internal/config"
-	"sallyport/sessions/gate"
-	carriedtable "sallyport/sessions/handshakes/carried"
 	"sallyport/sessions/state"
 	"sallyport/verify"
-	"sallyport/verify/challenge/exchange"
 )
 
 // uses counts how often operations with a limit were used. A use is on stable storage
@@ -23,20 +18,18 @@ import (
 // may be called concurrently.
 type uses struct {
 	write func([]state.Use) error // see state.WriteUses
+	fleet fleetUses               // nil: the counts are those of this host
+	// uncertain: etcd has lost a part of its record, and lose has not ended yet.
+	uncertain atomic.Bool
 
-	serial sync.Mutex // held while counts change and are written
+	serial sync.Mutex // held while counts change and are written, but not while etcd is asked
 
 	mu      sync.Mutex
+	busy    map[state.UseKey]chan struct{} // counts that are being changed: see lock
 	list    []state.Use
 	at      map[state.UseKey]int // in list
 	present []state.UseKey       // of the configuration
-	// paid are exchanges whose use was counted lately: see pay.
-	paid map[ticket]time.Time
 }
-
-// ticket identifies an exchange, of which a command and a tunnel may come. The zero
-// value: there is none.
-type ticket [exchange.TicketSize]byte
 
 // errNoUses is the reason for which the command of an operation is not executed.
 var errNoUses = errors.New("the operation has no uses left")
@@ -148,102 +141,6 @@ func (u *uses) left(l limit) int {
 		return 1
 	}
 	return u.use(l.key).LeftOf(l.uses)
-}
-
-// take counts a use for each command whose operation has a limit, in their order, and
-// returns the error of each. When it returns, the uses are on stable storage.
-func (u *uses) take(commands []command) []error {
-	errs := make([]error, len(commands))
-	if !slices.ContainsFunc(commands, func(c command) bool { return c.limit.uses > 0 }) {
-		return errs
-	}
-	u.serial.Lock()
-	defer u.serial.Unlock()
-	next, taken := map[state.UseKey]state.Use{}, []int{}
-	for i, c := range commands {
-		if c.limit.uses == 0 || c.Action != gate.Open {
-			continue
-		}
-		if u.claimPaid(c.ticket) {
-			continue
-		}
-		x, ok := next[c.limit.key]
-		if !ok {
-			x = u.use(c.limit.key)
-		}
-		if x.LeftOf(c.limit.uses) == 0 {
-			errs[i] = errNoUses
-			continue
-		}
-		x.Used++
-		next[c.limit.key] = x
-		taken = append(taken, i)
-	}
-	if len(taken) == 0 {
-		return errs
-	}
-	err := u.change(next)
-	for _, i := range taken {
-		if err != nil {
-			errs[i] = fmt.Errorf("record a use: %w", err)
-		} else {
-			u.pay(commands[i].ticket)
-		}
-	}
-	return errs
-}
-
-// maxPaid is how many exchanges are remembered.
-const maxPaid = 1024
-
-// pay remembers an exchange whose use was counted: its command and its tunnel, of which
-// either may come first or alone, count once together. An exchange that finds no room
-// counts twice.
-func (u *uses) pay(t ticket) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	now := time.Now()
-	maps.DeleteFunc(u.paid, func(_ ticket, until time.Time) bool { return now.After(until) })
-	if t == (ticket{}) || len(u.paid) >= maxPaid {
-		return
-	}
-	if u.paid == nil {
-		u.paid = map[ticket]time.Time{}
-	}
-	u.paid[t] = now.Add(2 * carriedtable.TicketTime)
-}
-
-// claimPaid reports whether the use of an exchange was counted already, once.
-func (u *uses) claimPaid(t ticket) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	until, ok := u.paid[t]
-	delete(u.paid, t)
-	return ok && !time.Now().After(until)
-}
-
-// reset counts an operation from zero again.
-func (u *uses) reset(k state.UseKey) error {
-	u.serial.Lock()
-	defer u.serial.Unlock()
-	return u.change(map[state.UseKey]state.Use{k: {UseKey: k}})
-}
-
-// change writes counts, and then uses them. After an error the old counts stay, of
-// which nothing was opened; the record may have the new ones, which are not lower
-// except after a reset. The caller holds serial.
-func (u *uses) change(next map[state.UseKey]state.Use) error {
-	u.mu.Lock()
-	list := u.list
-	for _, x := range next {
-		list = state.SetUse(list, x, u.present)
-	}
-	u.mu.Unlock()
-	if err := u.write(list); err != nil {
-		return err
-	}
-	u.set(list)
-	return nil
 }
 
 // configure sets which operations have a limit: their counts are never removed.

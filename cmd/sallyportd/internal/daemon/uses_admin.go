@@ -24,11 +24,14 @@ func (s *Server) usesLeft() []admin.Uses {
 	return all
 }
 
-// resetUses counts the uses of an operation from zero.
+// resetUses counts the uses of an operation from zero. In a fleet it asks etcd, for which
+// no reload or revocation may wait. If a reload changes the secret meanwhile, the new one
+// begins at zero by itself.
 func (s *Server) resetUses(asked admin.ResetUses) (now admin.Uses, err error) {
-	s.reloads.mu.Lock() // the operation keeps its secret meanwhile
-	defer s.reloads.mu.Unlock()
-	o, err := limitedOperation(s.reloads.current, asked.Operation)
+	s.reloads.mu.Lock()
+	cfg := s.reloads.current
+	s.reloads.mu.Unlock()
+	o, err := limitedOperation(cfg, asked.Operation)
 	if err != nil {
 		return now, hint.With(err, "if the configuration has changed: sallyportd reload")
 	}

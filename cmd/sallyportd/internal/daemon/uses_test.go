@@ -170,7 +170,7 @@ func TestConcurrentResponses(t *testing.T) {
 			answers[source] = slices.Clone(payload)
 			return nil
 		},
-		OnProof: func(g exchange.Proof, from netip.Addr) { c.proofs.put(o, proof{g, from}) },
+		OnProof: func(g exchange.Proof, from netip.Addr) { c.proofs.put(o, proof{g, from, nil}) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -218,6 +218,7 @@ func TestConcurrentResponses(t *testing.T) {
 		})
 	}
 	g.Wait()
+	c.counting.all.Wait()
 	if n := executed.Load(); n != left {
 		t.Errorf("executed %d times, want %d", n, left)
 	}
@@ -225,6 +226,7 @@ func TestConcurrentResponses(t *testing.T) {
 		send(source(i), response, responses[i])
 	}
 	c.executeProofs(c.proofs.take())
+	c.counting.all.Wait()
 	clear(answers)
 	initiate(200)
 	if n := executed.Load(); n != left || len(answers) != 0 {
@@ -365,46 +367,56 @@ func TestLimitBelongsToTheSecret(t *testing.T) {
 }
 
 // TestExchangeCountsOnce: the command and the tunnel of one exchange count once, in either
-// order; whichever finds no use left is refused, also if the other one was refused before.
+// order or in one call, and however many exchanges there are; whichever finds no use left is
+// refused, also if the other one was refused before.
 func TestExchangeCountsOnce(t *testing.T) {
 	m := &memoryUses{}
 	m.restart()
-	of := func(exchange byte) command {
-		c := limited("one", 2)
-		c.ticket = ticket{exchange}
+	const exchanges = 3000
+	of := func(counted *atomic.Bool) command {
+		c := limited("one", exchanges)
+		c.counted = counted
 		return c
 	}
-	take := func(exchange byte, want error, left int) {
+	take := func(counted *atomic.Bool, want error, left int) {
 		t.Helper()
-		if err := m.take([]command{of(exchange)})[0]; !errors.Is(err, want) || m.left(limit{useKey("one"), 2}) != left {
-			t.Errorf("exchange %d: %v, %d left, want %d", exchange, err, m.left(limit{useKey("one"), 2}), left)
+		err := m.take([]command{of(counted)})[0]
+		if got := m.left(limit{useKey("one"), exchanges}); !errors.Is(err, want) || got != left {
+			t.Fatalf("%v, %d left, want %d", err, got, left)
 		}
 	}
-	take(1, nil, 1)
-	take(1, nil, 1)
-	take(2, nil, 0)
-	take(3, errNoUses, 0)
-	take(3, errNoUses, 0)
-	take(2, nil, 0)
-	take(2, errNoUses, 0)
-	take(1, errNoUses, 0)
-	// A use that was not recorded is not paid.
+	var all [exchanges]atomic.Bool
+	for i := range all {
+		take(&all[i], nil, exchanges-i-1)
+	}
+	for i := range all {
+		take(&all[i], nil, 0)
+	}
+	var late atomic.Bool
+	take(&late, errNoUses, 0)
+	take(&late, errNoUses, 0)
+	take(nil, errNoUses, 0) // no tunnel can come of it
+	var both, one, other atomic.Bool
+	for _, row := range []struct {
+		uses int
+		want []error
+	}{{exchanges, []error{errNoUses, errNoUses, errNoUses}}, {exchanges + 2, []error{nil, nil, nil}}} {
+		all := []command{of(&both), of(&both), of(&one)}
+		for i := range all {
+			all[i].limit.uses = row.uses
+		}
+		if errs := m.take(all); !slices.Equal(errs, row.want) || both.Load() != (row.want[0] == nil) {
+			t.Errorf("in one call, %d uses: %v", row.uses, errs)
+		}
+	}
+	take(&other, errNoUses, 0)
+	// A use that was not recorded is not counted.
 	m.disk = nil
 	m.restart()
 	m.fails = true
-	if err := m.take([]command{of(4)})[0]; err == nil {
+	if err := m.take([]command{of(&late)})[0]; err == nil {
 		t.Error("taken without a record")
 	}
 	m.fails = false
-	take(4, nil, 1)
-	// Together in one batch, and without room.
-	if errs := m.take([]command{of(5), of(5)}); errs[0] != nil || !errors.Is(errs[1], errNoUses) {
-		t.Errorf("twice in a batch: %v", errs)
-	}
-	for i := range maxPaid {
-		m.pay(ticket{1, byte(i), byte(i >> 8)})
-	}
-	if m.pay(ticket{2}); len(m.paid) != maxPaid || m.claimPaid(ticket{2}) || m.claimPaid(ticket{}) {
-		t.Errorf("%d exchanges are remembered", len(m.paid))
-	}
+	take(&late, nil, exchanges-1)
 }

@@ -22,6 +22,7 @@ import (
 	"sallyport/bench/netns"
 	"sallyport/cmd/sallyportd/internal/clients"
 	"sallyport/cmd/sallyportd/internal/config"
+	"sallyport/cmd/sallyportd/internal/selftest"
 	"sallyport/sessions"
 	"sallyport/sessions/client"
 	"sallyport/sessions/clock/clocktest"
@@ -57,12 +58,18 @@ func (c *hostClock) SetSecond(s int) {
 	if c.base.IsZero() {
 		c.base = now.Truncate(time.Minute)
 	}
-	c.host.Step(c.base.Add(time.Duration(s)*time.Second + 100*time.Millisecond).Sub(now))
+	c.host.Step(c.at(s).Sub(now))
+}
+
+// at returns a time in such a second. The clock goes on while a busy machine does other
+// work: a stamp that must be of a second is taken from here.
+func (c *hostClock) at(s int) time.Time {
+	return c.base.Add(time.Duration(s)*time.Second + 100*time.Millisecond)
 }
 
 // pass lets the time pass until such a second, on all clocks.
 func (c *hostClock) pass(s int) {
-	c.host.Pass(max(c.base.Add(time.Duration(s)*time.Second+100*time.Millisecond).Sub(c.Now()), 0))
+	c.host.Pass(max(c.at(s).Sub(c.Now()), 0))
 }
 
 func TestMain(m *testing.M) {
@@ -78,6 +85,8 @@ type world struct {
 	capture *recording
 	nonces  string
 	list    clients.List
+	// start starts the server, and stop stops it: another one with the same state follows.
+	start, stop func()
 }
 
 // setup is what a test changes of the server.
@@ -91,6 +100,7 @@ type setup struct {
 	lost      bool         // there is no state file
 	now       time.Time    // of the world's clock; a change of it has no effect
 	log       *slog.Logger
+	pace      selftest.Pace // zero: no self-tests
 }
 
 // newWorld starts a server with clients com1 to com4 in the test's namespace.
@@ -130,22 +140,28 @@ listen = "[::]:%s"
 			t.Fatal(err)
 		}
 	}
-	w.server, err = New(t.Context(), cfg, set.list, nil, Env{Clock: w.clock.host.Clock(), Log: set.log})
-	if err != nil {
-		t.Fatal(err)
-	}
 	w.list = set.list
-	w.capture = record(t, w.host, "cli")
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- w.server.Run(ctx) }()
-	<-w.server.Ready()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
+	w.start = func() {
+		t.Helper()
+		var err error
+		w.server, err = New(t.Context(), cfg, set.list, nil, Env{Clock: w.clock.host.Clock(), Log: set.log, SelfTest: set.pace})
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func(s *Server) { done <- s.Run(ctx) }(w.server)
+		<-w.server.Ready()
+		w.stop = func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	w.capture = record(t, w.host, "cli")
+	w.start()
+	t.Cleanup(func() { w.stop() })
 	return w
 }
 

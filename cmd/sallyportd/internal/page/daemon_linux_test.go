@@ -81,6 +81,16 @@ func (d *daemon) run(args ...string) []byte {
 	return out
 }
 
+// certificate writes cert.pem and key.pem for a host.
+func certificate(t *testing.T, dir, host string) {
+	t.Helper()
+	c := exec.Command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN="+host,
+		"-addext", "subjectAltName=DNS:"+host, "-keyout", filepath.Join(dir, "key.pem"), "-out", filepath.Join(dir, "cert.pem"))
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
 // startDaemon builds sallyportd, and starts it.
 func startDaemon(t *testing.T, configuration string) *daemon {
 	t.Helper()
@@ -98,11 +108,7 @@ func startDaemon(t *testing.T, configuration string) *daemon {
 	if err := os.Mkdir(filepath.Join(d.dir, "pages"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	certificate := exec.Command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN=four.test",
-		"-addext", "subjectAltName=DNS:four.test", "-keyout", filepath.Join(d.dir, "key.pem"), "-out", filepath.Join(d.dir, "cert.pem"))
-	if out, err := certificate.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	certificate(t, d.dir, "four.test")
 	c := exec.Command(d.program, "serve", "-c", d.configuration)
 	c.Stderr = d
 	if err := c.Start(); err != nil {

@@ -4,7 +4,7 @@
 //
 //	Plan        what the browser must know: an operation, its secret, where to go next
 //	  -> Make   PBKDF2 of a passphrase -> AES-256-GCM of the plan
-//	       -> parts/page.html, with page.css, protocol.js, result.js, page.js in it
+//	       -> parts/page.html, with page.css, protocol.js, http.js, result.js, page.js in it
 //	Passphrase  80 random bits
 //	Load        a directory with pages that a server serves
 //	  -> Handler  each at a path of 130 random bits, around a site

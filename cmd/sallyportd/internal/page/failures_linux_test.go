@@ -104,18 +104,39 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// TestTimeIsOver: the page counts down, and shows the end.
+// TestTimeIsOver: the page counts down, and shows the end; also if the time ends before
+// the page knows that its response has arrived, or while it tries the service.
 func TestTimeIsOver(t *testing.T) {
-	t.Parallel()
-	s := newServer(t, "127.0.0.1", exchange.NATAware, false, notFound)
-	plan := planFor(s, "four.test")
-	plan.OpenFor = 2 * time.Second
-	text, passphrase := quickPage(t, plan)
-	p := startBrowser(t).open(t)
-	p.show(text)
-	p.submit(passphrase)
-	p.until(`document.getElementById("outcome").textContent === "Service shop is closed again"`)
-	if got := p.text("status"); !strings.HasPrefix(got, "The time is over.") {
-		t.Errorf("the page shows %q", got)
+	b := startBrowser(t)
+	for name, c := range map[string]struct{ early, scheme string }{
+		"counted": {},
+		// Within the request with this number, or later, an hour passes.
+		"with the response": {early: `const late = 2;`},
+		"with a try":        {early: `const late = 3;`, scheme: "https"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, "127.0.0.1", exchange.NATAware, false, notFound)
+			plan := planFor(s, "four.test")
+			plan.OpenFor, plan.Scheme = 2*time.Second, c.scheme
+			text, passphrase := quickPage(t, plan)
+			p := b.open(t)
+			if c.early != "" {
+				p.early("{" + c.early + `
+					const now = Date.now, send = fetch, every = setInterval, wait = setTimeout;
+					let requests = 0;
+					Date.now = () => now() + (requests < late ? 0 : 3600e3);
+					window.fetch = (...what) => (requests++, send(...what));
+					window.setInterval = (f) => every(f, 1);
+					window.setTimeout = (f, ms) => wait(f, ms < 10000 ? ms / 10 : ms);
+				}`)
+			}
+			p.show(text)
+			p.submit(passphrase)
+			p.until(`document.getElementById("outcome").textContent === "Service shop is closed again"`)
+			if got := p.text("status"); !strings.HasPrefix(got, "The time is over.") {
+				t.Errorf("the page shows %q", got)
+			}
+		})
 	}
 }

@@ -20,6 +20,8 @@ var (
 	style string
 	//go:embed parts/protocol.js
 	protocol string
+	//go:embed parts/http.js
+	requests string
 	//go:embed parts/result.js
 	result string
 	//go:embed parts/page.js
@@ -42,12 +44,13 @@ func makePage(p Plan, passphrase string, rounds int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A page for one use is for a borrowed computer, whose browser must not keep it.
+	// A page for one use is for a borrowed computer, whose browser should not keep the
+	// passphrase. Browsers ignore "off" for passwords.
 	autocomplete := "current-password"
 	if p.Uses == 1 {
-		autocomplete = "off"
+		autocomplete = "one-time-code"
 	}
-	script := protocol + result + behaviour
+	script := protocol + requests + result + behaviour
 	policy := strings.Join([]string{
 		"default-src 'none'", "script-src " + hashOf(script), "style-src " + hashOf(style), "img-src data:",
 		"connect-src " + strings.Join(append([]string{server}, reach...), " "),

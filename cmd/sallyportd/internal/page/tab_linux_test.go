@@ -63,6 +63,12 @@ func (p *tab) do(method string, params args, result any) {
 	p.call(p.t, p.session, method, params, result)
 }
 
+// early lets a script run before those of later pages. It is not subject to their policies.
+func (p *tab) early(script string) {
+	p.t.Helper()
+	p.do("Page.addScriptToEvaluateOnNewDocument", args{"source": script}, nil)
+}
+
 // show opens a text as a file.
 func (p *tab) show(text []byte) {
 	p.t.Helper()
@@ -109,9 +115,7 @@ func (p *tab) until(condition string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			var body string
-			p.run("document.body.innerText", &body)
-			p.t.Fatalf("never: %s; the page shows\n%s", condition, body)
+			p.t.Fatalf("never: %s; the page shows\n%s", condition, p.body())
 		}
 	}
 }
@@ -126,5 +130,12 @@ func (p *tab) press(key, text string) {
 func (p *tab) text(id string) (s string) {
 	p.t.Helper()
 	p.run(`document.getElementById("`+id+`").innerText`, &s)
+	return s
+}
+
+// body is the text of the whole page.
+func (p *tab) body() (s string) {
+	p.t.Helper()
+	p.run("document.body.innerText", &s)
 	return s
 }

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
+	"time"
 
 	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/sallyportd/internal/systemd"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/guard"
 	"sallyport/sessions/gate/holder"
 )
@@ -22,6 +25,18 @@ type alone struct {
 	held   Held
 	kept   *kept
 	holder *holder.Holder
+	asked  chan reloading
+}
+
+// reloading is a command of the administrator to read the configuration again.
+type reloading struct {
+	trial *time.Duration // as in TrialQuestion
+	done  chan<- reloaded
+}
+
+type reloaded struct {
+	holder.Reloaded
+	err error
 }
 
 // HoldAlone runs the holder that is independent of servers ("firewall hold"): with
@@ -32,12 +47,12 @@ type alone struct {
 // there and closed, or removed as the configuration requires. If the configuration
 // requires no firewall, there is no table.
 func HoldAlone(ctx context.Context, h Holding, log *slog.Logger) error {
-	if _, err := h.drop(log); err != nil {
+	if _, err := h.drop(ctx, log); err != nil {
 		return err
 	}
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
-	a := &alone{Holding: h, log: log}
+	a := &alone{Holding: h, log: log, asked: make(chan reloading)}
 	held, err := h.Load()
 	if err != nil {
 		return err
@@ -58,11 +73,14 @@ func HoldAlone(ctx context.Context, h Holding, log *slog.Logger) error {
 	if !a.held.Guards {
 		return errOtherPart
 	}
-	if a.kept, err = h.keep(a.held, log); err != nil {
+	if a.kept, err = h.keep(a.held, nil, log); err != nil {
 		return err
 	}
-	err = a.serve(ctx, hangups)
-	return errors.Join(err, a.kept.close(a.held.ClearOnExit))
+	err = errors.Join(a.serve(ctx, hangups), a.kept.close(a.held.ClearOnExit))
+	if err == nil {
+		a.held.stopped(log)
+	}
+	return err
 }
 
 // errOtherPart: the file requires the firewall now, and did not before, or the other way
@@ -73,7 +91,7 @@ var errOtherPart = hint.With(errors.New("whether the configuration requires the 
 // server has started, and then guards it. It returns nil if ctx ends first.
 func (a *alone) guard(ctx context.Context) (*guard.Guard, error) {
 	lock, err := takeGuard(ctx, a.log, func() {
-		notify("READY=1") // the table is there, and closed
+		notifyReady(ctx) // the table is there, and closed
 	})
 	if ctx.Err() != nil {
 		return nil, nil
@@ -94,6 +112,20 @@ func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
 	a.holder = holder.NewHolder(a.config(), users...)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	a.holder.Reload = func(request context.Context, trial *time.Duration) (holder.Reloaded, error) {
+		done := make(chan reloaded, 1)
+		select {
+		case a.asked <- reloading{trial, done}:
+		case <-request.Done():
+			return holder.Reloaded{}, request.Err()
+		}
+		select {
+		case r := <-done:
+			return r.Reloaded, r.err
+		case <-request.Done():
+			return holder.Reloaded{}, request.Err()
+		}
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- a.holder.Serve(ctx, l) }()
 	var lost <-chan error // never, without a table
@@ -102,7 +134,7 @@ func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
 	} else {
 		a.log.Info("holding the shield", "socket", a.Socket)
 	}
-	notify("READY=1")
+	notifyReady(ctx)
 	for {
 		if a.kept != nil {
 			lost = a.kept.lost
@@ -114,7 +146,14 @@ func (a *alone) serve(ctx context.Context, hangups <-chan os.Signal) error {
 			stop()
 			return errors.Join(err, <-ended)
 		case <-hangups:
-			if err := a.reload(ctx); err != nil {
+			if _, err := a.reload(ctx, nil); err != nil {
+				stop()
+				return errors.Join(err, <-ended)
+			}
+		case r := <-a.asked:
+			done, err := a.reload(ctx, r.trial)
+			r.done <- done
+			if err != nil {
 				stop()
 				return errors.Join(err, <-ended)
 			}
@@ -126,18 +165,24 @@ func (a *alone) config() holder.Config {
 	cfg := a.held.config(a.Clock, a.log)
 	if a.kept != nil {
 		cfg.Claim = holder.Claimed(a.kept.table)
+		k, held := a.kept, a.held
+		cfg.Trials = trials{func() (*kept, Held) { return k, held }, a.Load}
 	}
 	return cfg
 }
 
-// reload puts another configuration in force. The table is replaced in one
-// transaction: a port that both configurations hide stays closed. An error means
-// that this process no longer guards the table.
-func (a *alone) reload(ctx context.Context) (fatal error) {
+// reload puts another configuration in force, and what it newly hides on trial, as in
+// TrialQuestion. The table is replaced in one transaction: a port that both
+// configurations hide stays closed. A fatal error means that this process no longer guards
+// the table.
+func (a *alone) reload(ctx context.Context, asked *time.Duration) (done reloaded, fatal error) {
 	next, err := a.Load()
+	restart := false
 	switch {
 	case err == nil && next.Guards != a.held.Guards:
 		err = errOtherPart
+	case err == nil && !next.Guards && asked != nil:
+		err = errNothingGuarded
 	case err == nil && !next.Guards && next.digest() == a.held.digest():
 		a.held = next
 	case err == nil && !next.Guards:
@@ -146,47 +191,70 @@ func (a *alone) reload(ctx context.Context) (fatal error) {
 			return a.config(), nil
 		})
 	case err == nil && next.digest() == a.held.digest():
-		err = errors.Join(a.kept.table.SetTrusted(next.Firewall.Trusted), a.kept.table.SetSilence(next.Firewall.Silence()))
-		if err == nil {
-			a.held = next
-		}
+		err = a.settle(next, asked)
 	case err == nil:
-		err = a.holder.Replace(ctx, func() (cfg holder.Config, err error) {
-			a.kept.stop()
-			k, err := a.keep(next, a.log)
-			if err != nil {
-				k, fatal = a.keep(a.held, a.log)
-				if fatal == nil {
-					a.kept = k
-				}
-				return cfg, err
-			}
-			a.kept, a.held = k, next
-			return a.config(), nil
-		})
+		restart = true
+		err, fatal = a.replace(ctx, next, asked)
 	}
 	if err != nil {
 		a.log.Error("nothing reloaded", "what", "firewall", "error", err)
-		return fatal
+		return reloaded{err: err}, fatal
 	}
 	if !a.held.Guards {
 		a.log.Info("reloaded", "what", "shield")
-		return nil
+		return reloaded{}, nil
 	}
 	a.log.Info("reloaded", "what", "firewall", "ports", len(a.held.Firewall.Ports), "stealth", a.held.Firewall.Stealth)
-	return nil
+	done = reloaded{Reloaded: holder.Reloaded{Ports: len(a.held.Firewall.Ports), Stealth: a.held.Firewall.Stealth, Restart: restart}}
+	for id, end := range a.kept.table.Trial() {
+		done.OnTrial = append(done.OnTrial, a.held.names([]access.ServiceID{id}))
+		if left := end.Sub(a.Clock.Monotonic()); left > 0 && a.Clock.Wall().Add(left).After(done.Until) {
+			done.Until = a.Clock.Wall().Add(left).UTC()
+		}
+	}
+	slices.Sort(done.OnTrial)
+	return done, nil
 }
 
-// notify reports a state to systemd, if systemd has started this process.
-func notify(state string) {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return
+// errNothingGuarded: there is no table.
+var errNothingGuarded = errors.New("the configuration requires no firewall, so nothing can be on trial")
+
+// settle puts a configuration in force that guards the same ports.
+func (a *alone) settle(next Held, asked *time.Duration) error {
+	if _, err := a.kept.hide(next, asked); err != nil {
+		return err
 	}
-	conn, err := net.Dial("unixgram", path)
-	if err != nil {
-		return // systemd runs into its own timeout
+	err := errors.Join(a.kept.table.SetTrusted(next.Firewall.Trusted), a.kept.table.SetSilence(next.Firewall.Silence()))
+	if err == nil {
+		a.held = next
 	}
-	defer conn.Close()
-	conn.Write([]byte(state))
+	return err
+}
+
+// replace puts a configuration in force that guards other ports, while no server has the
+// table. If that fails, it claims the table for the earlier one again: servers that come
+// then get this table, and not the one that was given up.
+func (a *alone) replace(ctx context.Context, next Held, asked *time.Duration) (err, fatal error) {
+	var rejected error
+	err = a.holder.Replace(ctx, func() (holder.Config, error) {
+		a.kept.stop()
+		k, err := a.keep(next, asked, a.log)
+		if err == nil {
+			a.held = next
+		} else {
+			rejected = err
+			if k, fatal = a.keep(a.held, nil, a.log); fatal != nil {
+				return holder.Config{}, fatal
+			}
+		}
+		a.kept = k
+		return a.config(), nil
+	})
+	return errors.Join(err, rejected), fatal
+}
+
+// notifyReady reports to systemd that this process is ready, if systemd has started it. It does
+// not wait while the queue of systemd is full, and tries until ctx ends.
+func notifyReady(ctx context.Context) {
+	go systemd.FromEnvironment(os.Getenv).SendUntil(ctx, "READY=1")
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/cmd/sallyportd/internal/sandbox"
 	"sallyport/ingest/capture"
 	"sallyport/sessions/gate/firewall"
 )
@@ -90,6 +91,9 @@ func CaptureFor(c Capturing, log *slog.Logger) error {
 		if err := dropHere(in.descriptors); err != nil {
 			return err
 		}
+	}
+	if err := sandbox.Confine(sandbox.Capturer, log); err != nil {
+		return err
 	}
 	if !in.has(capturerName) {
 		return fmt.Errorf("%s has no %s", variable, capturerName)

@@ -30,6 +30,10 @@
 //	  HoldAlone  drop as above; owns the firewall's table at once, and serves
 //	             one server after another at a socket
 //
+// Before a holder claims the table, Held.Trial decides which services are on trial, and
+// records a trial that begins (package trial). The holder logs the end of each, which the
+// kernel brings about.
+//
 // A process that has CAP_SYS_ADMIN instead of CAP_BPF, because a container engine knows
 // no other, loads the shield before it drops that, and passes the descriptors on: with
 // CAP_NET_ADMIN alone, the holder can attach the program.

@@ -7,13 +7,16 @@ import (
 	"log/slog"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"sallyport/cmd/internal/hint"
+	"sallyport/cmd/sallyportd/internal/sandbox"
 	"sallyport/sessions/clock"
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/firewall"
 	"sallyport/sessions/gate/guard"
 	"sallyport/sessions/gate/holder"
@@ -36,6 +39,8 @@ type Holding struct {
 	LoadEarly func() (map[string]int, error)
 	TakeEarly func(map[string]int) error
 	Clock     clock.Clock
+	// HandOver is cli.Env.HandOver; nil: nothing handles signals.
+	HandOver func()
 }
 
 // Held is the holder's part of the configuration.
@@ -45,10 +50,36 @@ type Held struct {
 	Firewall firewall.Config
 	Policy   holder.Policy
 	// Schedule reads which ports may receive knocks.
-	Schedule    func() (holder.Schedule, error)
+	Schedule func() (holder.Schedule, error)
+	// Trial decides what is on trial in the table that replaces the one that exists; nil:
+	// nothing is. Unconfirmed has the services of which the record knows no confirmation,
+	// and Confirmed those of which it knows one.
+	Trial       func(TrialQuestion) (TrialAnswer, error)
+	Unconfirmed func() (map[access.ServiceID]bool, error)
+	Confirmed   func() (map[access.ServiceID]bool, error)
+	// Stopped records that the server has stopped in order.
+	Stopped     func() error
 	ClearOnExit bool // the table is removed when the holder stops in order
 	// Shield loads the shield for a server; nil: the configuration has none.
 	Shield func(holder.ShieldRequest, *slog.Logger) (holder.Shield, error)
+}
+
+// TrialQuestion asks what is on trial in a table that replaces the one that exists.
+type TrialQuestion struct {
+	Before firewall.Standing
+	// Asked is the time of a trial of what is newly hidden, and 0 if nothing is on trial from
+	// now on. Nil: that of the command that has started the holder, if it had one.
+	Asked *time.Duration
+	// Commanded: Asked is of a command to a process that runs.
+	Commanded bool
+	Log       *slog.Logger
+}
+
+// TrialAnswer is what is on trial. The record has it already.
+type TrialAnswer struct {
+	On firewall.Trial
+	// Undo takes the record back, because the table was not made; nil: it is as before.
+	Undo func() error
 }
 
 // config returns the part of a holder's configuration that does not concern its table.
@@ -70,7 +101,7 @@ const guardTime = 10 * time.Second
 // which the server begins, and executes the server's requests, until the server has
 // ended. With more privileges it first drops them, and executes the same program again.
 func HoldFor(h Holding, log *slog.Logger) error {
-	in, err := h.drop(log)
+	in, err := h.drop(context.Background(), log)
 	if err != nil {
 		return err
 	}
@@ -103,7 +134,7 @@ func HoldFor(h Holding, log *slog.Logger) error {
 			return nil, err
 		}
 		var err error
-		if k, err = h.keep(held, log); err != nil {
+		if k, err = h.keep(held, nil, log); err != nil {
 			return nil, err
 		}
 		go func() {
@@ -113,15 +144,19 @@ func HoldFor(h Holding, log *slog.Logger) error {
 		}()
 		return k.table, nil
 	}
+	cfg.Trials = trials{func() (*kept, Held) { return k, held }, h.Load}
 	if held.ClearOnExit {
 		cfg.Exit = func() error {
 			k.stop()
 			return clearTable(log)
 		}
 	}
-	_, err = holder.Serve(socket, cfg)
+	orderly, err := holder.Serve(socket, cfg)
 	if k != nil {
 		k.stop()
+	}
+	if orderly {
+		held.stopped(log)
 	}
 	return err
 }
@@ -143,7 +178,7 @@ func takeGuard(ctx context.Context, log *slog.Logger, waiting func()) (*guard.Gu
 // drop returns in a process that has CAP_NET_ADMIN, with the shield CAP_BPF, and no
 // other capability. A container engine may not know CAP_BPF, and grant CAP_SYS_ADMIN
 // instead: then the shield is loaded first, and the process never serves with that.
-func (h Holding) drop(log *slog.Logger) (inheritance, error) {
+func (h Holding) drop(ctx context.Context, log *slog.Logger) (inheritance, error) {
 	IgnoreHangups()
 	keep := NetAdmin
 	if h.Shield {
@@ -157,6 +192,9 @@ func (h Holding) drop(log *slog.Logger) (inheritance, error) {
 		if err := in.verifyUser(h.User); err != nil {
 			return in, err
 		}
+		if err := sandbox.Confine(sandbox.Holder(h.Shield), log); err != nil {
+			return in, err
+		}
 		return in, h.takeEarly(in, log)
 	}
 	who, err := lookupUser(h.User)
@@ -167,6 +205,10 @@ func (h Holding) drop(log *slog.Logger) (inheritance, error) {
 	if err != nil {
 		return in, err
 	}
+	if has&NetAdmin == 0 {
+		return in, hint.Misuse(hint.With(errors.New("the holder of the firewall requires CAP_NET_ADMIN, which this process does not have"),
+			ungranted(unix.CAP_NET_ADMIN)+"start it as root, or with that capability: see container/sallyportd-firewall.service and container/compose.firewall.yaml"))
+	}
 	if h.Shield && has&BPF == 0 && has&SysAdmin != 0 {
 		early, err := h.LoadEarly()
 		if err != nil {
@@ -175,6 +217,9 @@ func (h Holding) drop(log *slog.Logger) (inheritance, error) {
 		for name, fd := range early {
 			in.descriptors[earlyPrefix+name] = fd
 		}
+	}
+	if err := lastSignal(ctx, h.HandOver); err != nil {
+		return in, err
 	}
 	return in, dropAndReexec(keep&(has|NetAdmin), who, in.descriptors)
 }
@@ -204,23 +249,38 @@ func (h Holding) takeEarly(in inheritance, log *slog.Logger) error {
 // program removes or changes it.
 type kept struct {
 	table *firewall.Table
+	clock clock.Clock
 	log   *slog.Logger
 	// lost receives the error after which the table is no longer guarded, or nil
 	// once stop was called.
 	lost <-chan error
 	stop func() // returns when the table is no longer guarded; may be called again
+	// context ends with stop, and unwatch ends the goroutine that logs the end of trials.
+	context context.Context
+	unwatch context.CancelFunc
+	// trials is held by what reads the record of trials and then changes the table: a
+	// command to the holder and one to its server may come at once.
+	trials sync.Mutex
+	// closedConfirmed: this process has closed services by the record, before the server's request.
+	closedConfirmed bool
 }
 
 // TakeOverHint is what to do about a table of another owner.
 const TakeOverHint = "if no program needs the table, \"sallyportd firewall clear --take-over\" removes it; --take-over here replaces it, which opens the services that it hides"
 
-// keep claims the table, and guards it until stop is called.
-func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
+// keep claims the table, and guards it until stop is called. Asked is as in TrialQuestion.
+func (h Holding) keep(held Held, asked *time.Duration, log *slog.Logger) (*kept, error) {
 	before, err := firewall.Inspect()
 	if err != nil {
 		return nil, fmt.Errorf("inspect the firewall's table: %w", err)
 	}
-	table, err := firewall.Claim(held.Firewall, held.Owner, h.TakeOver, h.Clock)
+	of := held.Firewall
+	trial, err := held.decideTrial(TrialQuestion{before, asked, asked != nil, log})
+	if err != nil {
+		return nil, err
+	}
+	of.Trial = trial.On
+	table, err := firewall.Claim(of, held.Owner, h.TakeOver, h.Clock)
 	if err != nil {
 		err = fmt.Errorf("claim the firewall's table: %w", err)
 	}
@@ -228,10 +288,18 @@ func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
 	if errors.As(err, &owned) {
 		err = hint.With(err, TakeOverHint)
 	}
-	if err != nil {
-		return nil, err
+	if errors.Is(err, firewall.ErrTrialLabels) {
+		err = hint.With(err, "nothing was hidden; a kernel with these labels can have a trial, and without --trial the services are hidden at once")
 	}
-	log.Info("firewall table claimed; everything is closed", "found", before.Kind.String(), "owner", before.Owner.Config)
+	if err != nil {
+		return nil, errors.Join(err, trial.unlessMade())
+	}
+	if len(of.Trial) == 0 {
+		log.Info("firewall table claimed; everything is closed", "found", before.Kind.String(), "owner", before.Owner.Config)
+	} else {
+		log.Info("firewall table claimed; some services are on trial", "found", before.Kind.String(), "owner", before.Owner.Config)
+		held.logTrial(log, of.Trial, h.Clock)
+	}
 	logJumps(log, table.Jumps())
 	if n := table.Strangers(); n > 0 {
 		log.Warn("cut connections without a lease", "reason", "no table guarded the ports before", "cut", n)
@@ -246,10 +314,12 @@ func (h Holding) keep(held Held, log *slog.Logger) (*kept, error) {
 		}
 		lost <- err
 	}()
-	return &kept{table, log, lost, func() {
+	k := &kept{table: table, clock: h.Clock, log: log, lost: lost, context: ctx, stop: func() {
 		cancel()
 		<-ended
-	}}, nil
+	}}
+	k.watch(held)
+	return k, nil
 }
 
 func logRepair(log *slog.Logger, r firewall.Repair) {

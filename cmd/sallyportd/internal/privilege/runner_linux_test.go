@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/netns"
+	"sallyport/bench/race"
 	"sallyport/sessions/clock"
 	"sallyport/sessions/gate/program"
 	"sallyport/sessions/gate/runner"
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	race.Children()
 	os.Exit(m.Run())
 }
 

@@ -41,6 +41,8 @@ type Plan struct {
 	Programs []program.Program
 	// Runner has the arguments with which this program starts such a process.
 	Runner []string
+	// HandOver is cli.Env.HandOver; nil: nothing handles signals.
+	HandOver func()
 }
 
 // Split starts the holder, if the plan requires one and none answers, opens the
@@ -60,11 +62,11 @@ func Split(ctx context.Context, p Plan, h Host) error {
 			instead = p.Instead + "; or "
 		}
 		return hint.Misuse(hint.With(fmt.Errorf("%s requires CAP_NET_ADMIN, which this process does not have, and no holder of the firewall answers at %s", p.Holder, p.Socket),
-			instead+"start \"sallyportd firewall hold\" first; or start the server as root, or with that capability only: see container/sallyportd-firewall.service and container/compose.firewall.yaml"))
+			ungranted(unix.CAP_NET_ADMIN)+instead+"start \"sallyportd firewall hold\" first; or start the server as root, or with that capability only: see container/sallyportd-firewall.service and container/compose.firewall.yaml"))
 	}
 	if p.Capture != nil && !h.NetRaw() {
 		return hint.Misuse(hint.With(errors.New("[challenge] with capture = \"packet\" requires CAP_NET_RAW, which this process does not have"),
-			fmt.Sprintf("start the server as root or with that capability; or set capture = \"sockets\", with a range of ports below %d", schedule.MinPort)))
+			ungranted(unix.CAP_NET_RAW)+fmt.Sprintf("start the server as root or with that capability; or set capture = \"sockets\", with a range of ports below %d", schedule.MinPort)))
 	}
 	if err := checkPrograms(p.Programs, p.User, h); err != nil {
 		return err
@@ -91,12 +93,21 @@ func Split(ctx context.Context, p Plan, h Host) error {
 		return err
 	}
 	maps.Copy(left, runners)
-	// The next program does not know of the signal that asked this one to stop. The
-	// processes that this one has started end with it.
-	if err := ctx.Err(); err != nil {
+	// The processes that this one has started end with it.
+	if err := lastSignal(ctx, p.HandOver); err != nil {
 		return err
 	}
 	return dropAndReexec(keep, who, left)
+}
+
+// lastSignal returns the error of ctx if a signal has asked this process to stop: the
+// program that it executes next does not know of that. One that comes later ends the
+// process at once, whichever of the two programs it meets.
+func lastSignal(ctx context.Context, handOver func()) error {
+	if handOver != nil {
+		handOver()
+	}
+	return ctx.Err()
 }
 
 // answers reports whether "firewall hold" answers at a socket. A process of root that

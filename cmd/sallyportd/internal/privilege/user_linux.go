@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"net"
 	"os"
 	"os/user"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -95,6 +97,23 @@ func lookupUser(name string) (*identity, error) {
 	return &who, nil
 }
 
+// Become makes this whole process run as the user of the configuration, if it runs as
+// root, for a command that only asks the server. With an error it runs as before, or has
+// lost groups of root.
+func Become(name string) error {
+	who, err := lookupUser(name)
+	if err != nil || who == nil {
+		return err
+	}
+	if err := syscall.Setgroups(who.groups); err != nil {
+		return os.NewSyscallError("setgroups", err)
+	}
+	if err := syscall.Setgid(who.gid); err != nil {
+		return os.NewSyscallError("setgid", err)
+	}
+	return os.NewSyscallError("setuid", syscall.Setuid(who.uid))
+}
+
 // lookupOther finds another user, to which this process must switch.
 func lookupOther(name string) (*identity, error) {
 	who, err := findUser("user", name)
@@ -126,9 +145,11 @@ func current() (c credentials, err error) {
 
 // Unreadable adds a hint to a permission error: the user and groups of this
 // process, which are not those with which an administrator may have tested the
-// file.
+// file. A port is no file.
 func Unreadable(err error) error {
-	if !errors.Is(err, fs.ErrPermission) {
+	var socket *net.OpError
+	port := errors.As(err, &socket) && !strings.HasPrefix(socket.Net, "unix")
+	if port || !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	is, failed := current()

@@ -190,3 +190,16 @@ func TestWhatWasPromisedIsVerified(t *testing.T) {
 		t.Errorf("with root's groups: %v", err)
 	}
 }
+
+// TestUnreadable: the hint about files is for files and Unix sockets, and not for ports.
+func TestUnreadable(t *testing.T) {
+	for network, want := range map[string]bool{"udp": false, "tcp": false, "unix": true, "unixpacket": true} {
+		err := fmt.Errorf("start: %w", &net.OpError{Op: "listen", Net: network, Err: os.NewSyscallError("bind", unix.EACCES)})
+		if got := Unreadable(err) != err; got != want {
+			t.Errorf("%s: with a hint: %t", network, got)
+		}
+	}
+	if err := error(&os.PathError{Op: "open", Path: "x", Err: unix.EACCES}); Unreadable(err) == err {
+		t.Error("a file: no hint")
+	}
+}

@@ -12,9 +12,9 @@ function show(op, result) {
   byID("uses").hidden = !op.uses;
   byID("uses").textContent = op.uses === 1 ? "This was the only use." : `It can be used ${op.uses} times in all.`;
   where(op, result);
-  count(op, result.begun);
   byID("result").hidden = false;
   say(message);
+  count(op, result.begun); // last: the time may be over
 }
 
 function who(op, result) {
@@ -30,19 +30,25 @@ function where(op, result) {
   const port = op.random ? result.port : op.port;
   byID("next").hidden = op.close || !port;
   if (op.close || !port) return;
-  const host = op.host.includes(":") ? `[${op.host}]` : op.host;
-  const url = op.scheme && `${op.scheme}://${host}:${port}/`;
-  byID("link").hidden = !url;
-  byID("target").hidden = Boolean(url);
-  if (url) {
-    byID("link").href = url;
-    byID("link").textContent = url;
+  const host = isolated(op.host.includes(":") ? `[${op.host}]` : op.host);
+  byID("link").hidden = !op.scheme;
+  byID("target").hidden = Boolean(op.scheme);
+  if (op.scheme) {
+    byID("link").replaceChildren(`${op.scheme}://`, host, `:${port}/`);
+    byID("link").href = byID("link").textContent;
   }
-  byID("target").textContent = `${op.host}, ${op.udp ? "UDP" : "TCP"} port ${port}`;
+  byID("target").replaceChildren(isolated(op.host), `, ${op.udp ? "UDP" : "TCP"} port ${port}`);
   // The service opens for the address from which the exchange came, so of one family.
   const direct = op.addresses[result.kind];
   byID("family").hidden = !direct || direct === op.host;
   byID("family").textContent = `Open for IPv${result.kind === kinds.request6 ? 6 : 4} only. If the name does not work, use ${direct}.`;
+}
+
+// isolated is a name whose script may run from right to left. The text after it does not.
+function isolated(name) {
+  const e = document.createElement("bdi");
+  e.textContent = name;
+  return e;
 }
 
 // count shows the time that is left, each second. Screen readers do not read each of them.
@@ -54,7 +60,8 @@ function count(op, begun) {
     return;
   }
   const end = begun + op.openFor * 1000;
-  const clock = new Date(end).toLocaleTimeString();
+  const today = new Date(begun).toDateString() === new Date(end).toDateString();
+  const clock = today ? new Date(end).toLocaleTimeString() : new Date(end).toLocaleString();
   const tick = () => {
     const left = Math.max(0, Math.ceil((end - Date.now()) / 1000));
     byID("time").textContent = `Until ${clock}: ${lasting(left)} left. ${op.cut ? "Connections end then." : "Connections continue after it."}`;

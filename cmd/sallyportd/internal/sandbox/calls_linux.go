@@ -1,0 +1,84 @@
+//go:build amd64 || arm64
+
+package sandbox
+
+import "golang.org/x/sys/unix"
+
+// allowedOnAll has the calls that each process may make. Those of a loop of the server come
+// first, for a kernel that runs the filter for each call.
+var allowedOnAll = []uint32{
+	unix.SYS_RECVMMSG, unix.SYS_EPOLL_PWAIT, unix.SYS_FUTEX, unix.SYS_READ, unix.SYS_WRITE, unix.SYS_GETSOCKOPT,
+	unix.SYS_NANOSLEEP, unix.SYS_SCHED_YIELD, unix.SYS_MADVISE, unix.SYS_SENDMMSG, unix.SYS_CLOCK_GETTIME,
+	// The runtime: memory, threads, signals, time.
+	unix.SYS_ADJTIMEX, unix.SYS_BRK, unix.SYS_CLOCK_ADJTIME, unix.SYS_CLOCK_GETRES, unix.SYS_CLOCK_NANOSLEEP,
+	unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_FUTEX_WAITV, unix.SYS_GET_ROBUST_LIST, unix.SYS_GETCPU,
+	unix.SYS_GETRANDOM, unix.SYS_GETTIMEOFDAY, unix.SYS_MEMBARRIER, unix.SYS_MINCORE,
+	unix.SYS_MLOCK, unix.SYS_MLOCK2, unix.SYS_MMAP, unix.SYS_MPROTECT, unix.SYS_MREMAP, unix.SYS_MSYNC,
+	unix.SYS_MUNLOCK, unix.SYS_MUNMAP, unix.SYS_PERSONALITY,
+	unix.SYS_RESTART_SYSCALL, unix.SYS_RSEQ, unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPENDING,
+	unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGQUEUEINFO,
+	unix.SYS_RT_SIGRETURN, unix.SYS_RT_SIGSUSPEND, unix.SYS_RT_SIGTIMEDWAIT, unix.SYS_SCHED_GETAFFINITY,
+	unix.SYS_SCHED_GETATTR, unix.SYS_SCHED_GETPARAM,
+	unix.SYS_SCHED_GETSCHEDULER, unix.SYS_SCHED_GET_PRIORITY_MAX, unix.SYS_SCHED_GET_PRIORITY_MIN,
+	unix.SYS_SCHED_SETAFFINITY, unix.SYS_SET_ROBUST_LIST, unix.SYS_SET_TID_ADDRESS, unix.SYS_SETITIMER,
+	unix.SYS_GETITIMER, unix.SYS_SIGALTSTACK, unix.SYS_TGKILL,
+	unix.SYS_TIMER_CREATE, unix.SYS_TIMER_DELETE, unix.SYS_TIMER_GETOVERRUN, unix.SYS_TIMER_GETTIME,
+	unix.SYS_TIMER_SETTIME, unix.SYS_TIMES,
+	unix.SYS_TIMERFD_CREATE, unix.SYS_TIMERFD_GETTIME, unix.SYS_TIMERFD_SETTIME,
+	// The process itself.
+	unix.SYS_CAPGET, unix.SYS_CAPSET, unix.SYS_GETEGID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETGROUPS,
+	unix.SYS_GETPGID, unix.SYS_GETPID, unix.SYS_GETPPID,
+	unix.SYS_GETPRIORITY, unix.SYS_GETRESGID, unix.SYS_GETRESUID, unix.SYS_GETRLIMIT, unix.SYS_GETRUSAGE,
+	unix.SYS_GETSID, unix.SYS_GETTID, unix.SYS_GETUID, unix.SYS_KILL,
+	unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_PRCTL, unix.SYS_PRLIMIT64, unix.SYS_SECCOMP,
+	unix.SYS_SETFSGID, unix.SYS_SETFSUID, unix.SYS_SETGID,
+	unix.SYS_SETGROUPS, unix.SYS_SETREGID, unix.SYS_SETRESGID, unix.SYS_SETRESUID, unix.SYS_SETREUID,
+	unix.SYS_SETRLIMIT, unix.SYS_SETUID, unix.SYS_SYSINFO, unix.SYS_TKILL,
+	unix.SYS_UMASK, unix.SYS_UNAME, unix.SYS_WAIT4, unix.SYS_WAITID,
+	unix.SYS_LANDLOCK_ADD_RULE, unix.SYS_LANDLOCK_CREATE_RULESET, unix.SYS_LANDLOCK_RESTRICT_SELF,
+	// Files.
+	unix.SYS_CHDIR, unix.SYS_CLOSE, unix.SYS_CLOSE_RANGE, unix.SYS_COPY_FILE_RANGE, unix.SYS_DUP, unix.SYS_DUP3,
+	unix.SYS_FACCESSAT, unix.SYS_FACCESSAT2, unix.SYS_FADVISE64, unix.SYS_FALLOCATE, unix.SYS_FCHDIR,
+	unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_FCHOWN,
+	unix.SYS_FCHOWNAT, unix.SYS_FCNTL, unix.SYS_FDATASYNC, unix.SYS_FGETXATTR, unix.SYS_FLISTXATTR,
+	unix.SYS_FLOCK, unix.SYS_FSTAT, unix.SYS_FSTATFS, unix.SYS_FSYNC, unix.SYS_FTRUNCATE,
+	unix.SYS_GETCWD, unix.SYS_GETDENTS64, unix.SYS_GETXATTR, unix.SYS_INOTIFY_ADD_WATCH,
+	unix.SYS_INOTIFY_INIT1, unix.SYS_INOTIFY_RM_WATCH, unix.SYS_IOCTL, unix.SYS_LGETXATTR, unix.SYS_LINKAT,
+	unix.SYS_LISTXATTR, unix.SYS_LLISTXATTR,
+	unix.SYS_LSEEK, unix.SYS_MEMFD_CREATE, unix.SYS_MKDIRAT, unix.SYS_NEWFSTATAT, unix.SYS_OPENAT,
+	unix.SYS_OPENAT2, unix.SYS_PREAD64,
+	unix.SYS_PREADV, unix.SYS_PREADV2, unix.SYS_PWRITE64, unix.SYS_PWRITEV, unix.SYS_PWRITEV2,
+	unix.SYS_READAHEAD, unix.SYS_READLINKAT, unix.SYS_READV,
+	unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_SENDFILE, unix.SYS_SPLICE, unix.SYS_STATFS, unix.SYS_STATX,
+	unix.SYS_SYMLINKAT, unix.SYS_SYNC, unix.SYS_SYNC_FILE_RANGE, unix.SYS_SYNCFS, unix.SYS_TEE,
+	unix.SYS_TRUNCATE, unix.SYS_UNLINKAT, unix.SYS_UTIMENSAT,
+	unix.SYS_WRITEV,
+	// Waiting, and pipes.
+	unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT2,
+	unix.SYS_EVENTFD2, unix.SYS_PIPE2, unix.SYS_PPOLL, unix.SYS_PSELECT6, unix.SYS_SIGNALFD4,
+	// Sockets, once they exist.
+	unix.SYS_ACCEPT, unix.SYS_ACCEPT4, unix.SYS_BIND, unix.SYS_CONNECT, unix.SYS_GETPEERNAME,
+	unix.SYS_GETSOCKNAME, unix.SYS_LISTEN, unix.SYS_RECVFROM,
+	unix.SYS_RECVMSG, unix.SYS_SENDMSG, unix.SYS_SENDTO, unix.SYS_SETSOCKOPT, unix.SYS_SHUTDOWN, unix.SYS_SOCKETPAIR,
+}
+
+// fatalOnAll has the calls that end the process: no part of the server makes them, and an
+// attacker who runs code in it would.
+var fatalOnAll = []uint32{
+	unix.SYS_EXECVE, unix.SYS_EXECVEAT, // other programs
+	// other processes
+	unix.SYS_KCMP, unix.SYS_PIDFD_GETFD, unix.SYS_PROCESS_MADVISE, unix.SYS_PROCESS_VM_READV,
+	unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PTRACE,
+	// the kernel
+	unix.SYS_DELETE_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_INIT_MODULE, unix.SYS_KEXEC_FILE_LOAD,
+	unix.SYS_KEXEC_LOAD, unix.SYS_REBOOT,
+	unix.SYS_SETNS, unix.SYS_UNSHARE, // namespaces
+	unix.SYS_CHROOT, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSOPEN, unix.SYS_FSPICK, unix.SYS_MOUNT,
+	unix.SYS_MOUNT_SETATTR, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_BY_HANDLE_AT,
+	unix.SYS_OPEN_TREE, unix.SYS_PIVOT_ROOT, unix.SYS_SWAPOFF, unix.SYS_SWAPON, unix.SYS_UMOUNT2, // file systems
+	// often attacked
+	unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER, unix.SYS_IO_URING_SETUP, unix.SYS_PERF_EVENT_OPEN,
+	unix.SYS_USERFAULTFD,
+	unix.SYS_ADD_KEY, unix.SYS_KEYCTL, unix.SYS_REQUEST_KEY, // keys of the kernel
+	unix.SYS_ACCT, unix.SYS_CLOCK_SETTIME, unix.SYS_QUOTACTL, unix.SYS_SETTIMEOFDAY, unix.SYS_SYSLOG, // the host
+}
