@@ -12,5 +12,6 @@
 //
 // The parts are separate packages: netns and clock (hosts, cores), flood
 // (generators), scenario (the datagrams), target (the flooded programs), report
-// (the results). Linux only, except for scenario and report.
+// (the results), browser (pages in a browser); faultfs and faultcall make the disk and the
+// kernel fail, for tests. Linux only, except for scenario and report.
 package bench

@@ -95,6 +95,7 @@ func (b *results) result(cfg Config, targets map[string]*tested) report.Result {
 		Ratios: b.ratios(n), Curves: b.curves(),
 		LatencyMS: map[string]report.Spread{
 			"idle_p50": quantile(idleRelaxed, 50), "half_p99": quantile(magicHalf, 99), "lone_p99": quantile(idleShield, 99),
+			"answer_p99": b.answered(n, 99),
 		},
 		Failures: b.failures(),
 	}

@@ -16,7 +16,8 @@ const (
 	oneMillion  load = "1 M/s"
 	twoMillion  load = "2 M/s" // more than a core can verify, and less than a generator sends
 	fiveMillion load = "5 M/s"
-	highest     load = "highest" // the maximum of the generator
+	highest     load = "highest"        // the maximum of the generator
+	asked       load = "highest, asked" // and the admin socket is asked meanwhile
 	atTurn      load = "half, at the turn of the minute"
 	fullAtTurn  load = "5 M/s, at the turn of the minute"
 )
@@ -121,7 +122,7 @@ var fullPlan = plan{
 		{"one-client", twoReaders, half, true},
 		dropUnknown, shieldUnknown, {"bad-mac", shieldedMillion, highest, true},
 		{"bad-magic", shieldedNAT, highest, true},
-	}, others(), curvePoints()),
+	}, others(), curvePoints(), askedSteps()),
 	turns: []step{{"bad-magic", shipped, atTurn, true}, turnShield},
 }
 

@@ -6,6 +6,7 @@ var quickPlan = plan{
 	repeats:  1,
 	compared: comparedQuick,
 	once: onceOf(comparedQuick, lightly(), []step{
+		{"bad-magic", shipped, asked, true}, {"bad-mac", unfiltered, asked, true}, {"sniffed", shielded, asked, true},
 		{"bad-magic", unfiltered, oneMillion, true}, {"bad-magic", shipped, oneMillion, true}, {"bad-magic", shielded, oneMillion, true},
 	}),
 }

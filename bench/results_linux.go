@@ -99,6 +99,9 @@ func (b *results) failures() []string {
 		if e.difference != "" {
 			failures = append(failures, fmt.Sprintf("%s: the counters do not add up: %s", e.step, e.difference))
 		}
+		if e.answers.err != nil {
+			failures = append(failures, fmt.Sprintf("%s: a request to the admin socket got no answer: %v", e.step, e.answers.err))
+		}
 		if !e.step.honest {
 			continue
 		}

@@ -38,7 +38,7 @@ func (b *results) row(s step) report.Row {
 	r.ServerNS = spread(func(w window) float64 { return float64(w.server) / float64(w.host.arrived) })
 	r.ReceiveNS = spread(func(w window) float64 { return float64(w.receive) / float64(w.host.arrived) })
 	r.LogLines = spread(func(w window) float64 { return w.rate(w.logLines) })
-	latency := hdrhistogram.New(1, time.Minute.Microseconds(), 3)
+	latency, answered := hdrhistogram.New(1, time.Minute.Microseconds(), 3), hdrhistogram.New(1, askTime.Microseconds(), 3)
 	for _, w := range windows {
 		r.Resident = max(r.Resident, w.resident)
 		r.Sums = r.Sums && w.difference == ""
@@ -48,9 +48,15 @@ func (b *results) row(s step) report.Row {
 		}
 		r.Counters["closed_port"] += w.host.closed
 		r.Counters["no_room_in_a_socket"] += w.host.full
+		if w.answers.took != nil {
+			answered.Merge(w.answers.took)
+		}
 		if w.latency != nil {
 			latency.Merge(w.latency)
 		}
+	}
+	if n := answered.TotalCount(); n > 0 {
+		r.Asked, r.Answers = int(n), quantilesOf(answered)
 	}
 	if s.honest {
 		timely := spread(func(w window) float64 { _, t := s.survival(w); return t })
@@ -59,9 +65,11 @@ func (b *results) row(s step) report.Row {
 		if k, _ := scenario.ByName(s.kind); k.Alone {
 			return r // its attempts share addresses, by which grants are matched
 		}
-		r.Latency = &report.Quantiles{
-			P50: ms(latency.ValueAtQuantile(50)), P99: ms(latency.ValueAtQuantile(99)), Max: ms(latency.Max()),
-		}
+		r.Latency = quantilesOf(latency)
 	}
 	return r
+}
+
+func quantilesOf(h *hdrhistogram.Histogram) *report.Quantiles {
+	return &report.Quantiles{P50: ms(h.ValueAtQuantile(50)), P99: ms(h.ValueAtQuantile(99)), Max: ms(h.Max())}
 }

@@ -153,7 +153,7 @@ func (r *benchRun) step(ctx context.Context, run int, s step) (err error) {
 		if err != nil {
 			return err
 		}
-		w, err := r.measure(ctx, t, stream, attempts)
+		w, err := r.measure(ctx, t, stream, attempts, s.load == asked)
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ func (r *benchRun) stream(ctx context.Context, t *tested, s step) (stream flood.
 	estimate := r.offered
 	wanted := float64(honestRate)
 	kind, flooded := scenario.ByName(s.kind)
-	if s.load == highest || stream.Rate >= overload {
+	if s.load == highest || s.load == asked || stream.Rate >= overload {
 		// Short, so that compared windows are close together: the load of other
 		// machines on this host changes within seconds. Few honest knocks survive
 		// without a shield, so more are sent. With one, their grants would cost the
@@ -26,7 +26,7 @@ func (r *benchRun) stream(ctx context.Context, t *tested, s step) (stream flood.
 		if !shieldTargets[s.target] {
 			wanted *= 5
 		}
-		if !shieldTargets[s.target] || !s.honest {
+		if s.load != asked && (!shieldTargets[s.target] || !s.honest) {
 			stream.For = stream.For * 2 / 5
 		}
 	}

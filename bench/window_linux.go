@@ -34,6 +34,7 @@ type window struct {
 	opened  int // attempts that opened
 	prompt  int // of these, in time
 	latency *hdrhistogram.Histogram
+	answers answers
 	// difference names the counters that do not add up; empty if all do.
 	difference string
 }
@@ -107,8 +108,9 @@ func (r *benchRun) quiet(ctx context.Context, t *tested) (s state, err error) {
 	}
 }
 
-// measure plays a stream to a target, and returns the measured window.
-func (r *benchRun) measure(ctx context.Context, t *tested, s flood.Stream, attempts []attempt) (w window, err error) {
+// measure plays a stream to a target, and returns the measured window. With asks, the
+// admin socket of the server is asked meanwhile.
+func (r *benchRun) measure(ctx context.Context, t *tested, s flood.Stream, attempts []attempt, asks bool) (w window, err error) {
 	before, err := r.quiet(ctx, t)
 	if err != nil {
 		return w, err
@@ -120,7 +122,13 @@ func (r *benchRun) measure(ctx context.Context, t *tested, s flood.Stream, attem
 	}
 	offset := clock.Offset()
 	sampled := r.sampleMemory(t)
-	w.sent, err = r.network.play(ctx, s)
+	if asks {
+		stop := ask(ctx, t)
+		w.sent, err = r.network.play(ctx, s)
+		w.answers = stop()
+	} else {
+		w.sent, err = r.network.play(ctx, s)
+	}
 	w.seconds = s.For.Seconds() // without the preparation of the generator
 	w.resident = sampled()
 	if err != nil {

@@ -222,7 +222,7 @@ func (w *testbed) play(ctx context.Context, s Scenario, window time.Duration) (r
 		return r, err
 	}
 	begin, offset := time.Now(), clock.Offset()
-	ticks, err := w.ticks()
+	ticks, err := clock.TicksOf(w.cores)
 	if err != nil {
 		return r, err
 	}
@@ -230,13 +230,11 @@ func (w *testbed) play(ctx context.Context, s Scenario, window time.Duration) (r
 	if err != nil {
 		return r, err
 	}
-	ended, err := w.ticks()
+	ended, err := clock.TicksOf(w.cores)
 	if err != nil {
 		return r, err
 	}
-	for i := range ended {
-		r.Stolen = max(r.Stolen, ended[i].StolenShare(ticks[i]))
-	}
+	r.Stolen = clock.MostStolen(ticks, ended)
 	seconds := time.Since(begin).Seconds()
 	time.Sleep(settling) // until the last proofs and grants are reported
 	after, err := w.counts(ctx)
@@ -290,18 +288,6 @@ func (w *testbed) play(ctx context.Context, s Scenario, window time.Duration) (r
 	r.P50ms, r.P99ms = percentile(took, 50), percentile(took, 99)
 	r.SiteP99 = percentile(pages, 99)
 	return r, nil
-}
-
-// ticks returns what each core has done so far.
-func (w *testbed) ticks() (all []clock.Ticks, err error) {
-	for _, core := range w.cores {
-		t, err := clock.CoreTicks(core)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, t)
-	}
-	return all, nil
 }
 
 // percentile returns a percentile in milliseconds; 0: there are no values.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+
+	"sallyport/bench/report"
 )
 
 // Result is the result of a scenario.
@@ -21,9 +23,10 @@ type Result struct {
 	Limited    float64 `json:"limited_per_s"`
 	Missed     uint64  `json:"kernel_drops"`
 	Evicted    uint64  `json:"evicted"`
-	Processor  float64 `json:"server_core"` // of one core
+	Processor  float64 `json:"server_core"` // of one core, with the process that captures
 	Before     float64 `json:"memory_before_mib"`
 	After      float64 `json:"memory_after_mib"`
+	Stolen     float64 `json:"stolen"` // the largest share of a core that other machines took
 }
 
 // The limits of a run.
@@ -34,8 +37,9 @@ const (
 
 // Failure returns the limit that the result exceeds; empty: none.
 func (r Result) Failure() string {
+	beyond := r.Beyond || r.Stolen > report.MaxSteal // losses are not the flood's effect then
 	switch {
-	case !r.Beyond && float64(r.Granted) < leastGranted*float64(r.Honest):
+	case !beyond && float64(r.Granted) < leastGranted*float64(r.Honest):
 		return fmt.Sprintf("%s: %d of %d honest exchanges were granted", r.Scenario, r.Granted, r.Honest)
 	case r.After-r.Before > mostGrowth:
 		return fmt.Sprintf("%s: the server's memory grew from %.1f to %.1f MiB", r.Scenario, r.Before, r.After)
@@ -47,11 +51,11 @@ func (r Result) Failure() string {
 func WriteText(w io.Writer, results []Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "flood\tpackets/s\trequests/s\thonest\tgranted\tchallenge p50 ms\tp99 ms\t"+
-		"challenges/s\tlimited/s\tkernel drops\tevicted\tserver's core\tMiB before\tafter")
+		"challenges/s\tlimited/s\tkernel drops\tevicted\tserver's core\tMiB before\tafter\tstolen")
 	for _, r := range results {
-		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%d\t%.1f %%\t%.2f\t%.2f\t%.0f\t%.0f\t%d\t%d\t%.0f %%\t%.1f\t%.1f\n",
+		fmt.Fprintf(t, "%s\t%.0f\t%.0f\t%d\t%.1f %%\t%.2f\t%.2f\t%.0f\t%.0f\t%d\t%d\t%.0f %%\t%.1f\t%.1f\t%.0f %%\n",
 			r.Scenario, r.Packets, r.Requests, r.Honest, 100*float64(r.Granted)/float64(r.Honest), r.P50ms, r.P99ms,
-			r.Challenges, r.Limited, r.Missed, r.Evicted, 100*r.Processor, r.Before, r.After)
+			r.Challenges, r.Limited, r.Missed, r.Evicted, 100*r.Processor, r.Before, r.After, 100*r.Stolen)
 	}
 	return t.Flush()
 }

@@ -3,6 +3,8 @@ package exchanges
 import (
 	"strings"
 	"testing"
+
+	"sallyport/bench/report"
 )
 
 func TestFailure(t *testing.T) {
@@ -18,9 +20,13 @@ func TestFailure(t *testing.T) {
 			t.Errorf("%q, want %q", f, want)
 		}
 	}
-	fewer.Beyond = true
-	if f := fewer.Failure(); f != "" {
-		t.Errorf("beyond the goal: %s", f)
+	beyond, stolen := fewer, fewer
+	beyond.Beyond = true
+	stolen.Stolen = report.MaxSteal + 0.01
+	for what, r := range map[string]Result{"beyond the goal": beyond, "beside busy machines": stolen} {
+		if f := r.Failure(); f != "" {
+			t.Errorf("%s: %s", what, f)
+		}
 	}
 	var text strings.Builder
 	err := WriteText(&text, []Result{good})

@@ -129,11 +129,20 @@ func (w *testbed) play(ctx context.Context, s Scenario, window time.Duration) (r
 	if err != nil {
 		return r, err
 	}
+	ticks, err := clock.TicksOf(w.cores)
+	if err != nil {
+		return r, err
+	}
 	begin := time.Now()
 	took, err := w.turns(ctx, window)
 	if err != nil {
 		return r, err
 	}
+	ended, err := clock.TicksOf(w.cores)
+	if err != nil {
+		return r, err
+	}
+	r.Stolen = clock.MostStolen(ticks, ended)
 	seconds := time.Since(begin).Seconds()
 	after, spent, err := w.state(ctx)
 	if err != nil {
@@ -195,6 +204,11 @@ func (w *testbed) state(ctx context.Context) (map[string]uint64, target.Usage, e
 		return nil, target.Usage{}, err
 	}
 	used, err := w.server.Usage()
+	if err != nil {
+		return nil, target.Usage{}, err
+	}
+	// The packets are captured by another process, on the same core.
+	used.Processor, err = w.server.FamilyTime()
 	return counters, used, err
 }
 

@@ -96,7 +96,6 @@ func Start(t testing.TB) *FS {
 	t.Cleanup(func() { syscall.Unmount(f.images, 0) })
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), serving+"="+f.Path)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

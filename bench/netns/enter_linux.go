@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,7 +78,11 @@ func enter(t *testing.T, attributes *syscall.SysProcAttr) bool {
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", again(t)...)
 	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = attributes
+	// The thread that starts the process must live as long (see Pdeathsig): one that another
+	// test has locked can end before.
+	runtime.LockOSThread()
 	out, err := cmd.CombinedOutput()
+	runtime.UnlockOSThread()
 	var exit *exec.ExitError
 	switch {
 	case err == nil && strings.Contains(string(out), "\n--- SKIP: "+t.Name()+" "):

@@ -232,7 +232,7 @@ func (b *testbed) sample(ctx context.Context, t task, r running) (s Sample, stea
 		}
 	}
 	wait(t.load.settling())
-	ticks, err := b.ticks()
+	ticks, err := clock.TicksOf(b.cores)
 	if err != nil {
 		return s, 0, err
 	}
@@ -248,20 +248,6 @@ func (b *testbed) sample(ctx context.Context, t task, r running) (s Sample, stea
 		return s, 0, err
 	}
 	s.Processor = spent.Processor - used.Processor
-	after, err := b.ticks()
-	for i := range after {
-		steal = max(steal, after[i].StolenShare(ticks[i]))
-	}
-	return s, steal, errors.Join(err, ctx.Err())
-}
-
-func (b *testbed) ticks() (all []clock.Ticks, err error) {
-	for _, core := range b.cores {
-		t, err := clock.CoreTicks(core)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, t)
-	}
-	return all, nil
+	after, err := clock.TicksOf(b.cores)
+	return s, clock.MostStolen(ticks, after), errors.Join(err, ctx.Err())
 }

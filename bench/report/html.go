@@ -50,6 +50,7 @@ func (v view) html(w io.Writer) error {
 			{"Which floods do honest knocks survive?", pick("survival"), v.survivalTable()},
 			{"What does a packet cost?", pick("cost"), v.costTable()},
 			{"How long does an honest knock wait?", pick("latency", "openings"), v.latencyTable()},
+			{"How long does the administrator wait?", nil, v.answerTable()},
 			{"How much memory does a server take?", pick("memory"), v.loadTable()},
 		},
 		"Floods": v.floods(), "Windows": v.windows(), "Counters": v.latest().counters(),

@@ -16,8 +16,12 @@ var questions = []question{
 	{"cost", "What does it cost?", func(r Ratio) bool {
 		return !r.Latency && !strings.HasPrefix(r.Name, "survival") && r.Name != "filter_gain"
 	}},
-	{"waiting", "How long does an honest knock wait?", func(r Ratio) bool { return r.Latency }},
+	{"waiting", "How long does an honest knock wait?", func(r Ratio) bool { return r.Latency && r.Name != answerFigure }},
+	{"answers", "How long does the administrator wait?", func(r Ratio) bool { return r.Name == answerFigure }},
 }
+
+// answerFigure is the figure that is not about knocks.
+const answerFigure = "answer_p99"
 
 // configuration returns the configuration that a figure is about.
 func (r Ratio) configuration() string {

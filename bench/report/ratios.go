@@ -35,6 +35,7 @@ var Ratios = []Ratio{
 	{Name: "lone_p99", Title: "last knock to open, idle, with the shield, 99th percentile, ms", Limit: 0.5, AtMost: true, Latency: true},
 	{Name: "idle_p50", Title: "last knock to open, idle, median, ms", Limit: 0.3, AtMost: true, Latency: true},
 	{Name: "half_p99", Title: "last knock to open, half of capacity, 99th percentile, ms", Limit: 5, AtMost: true, Latency: true},
+	{Name: "answer_p99", Title: "answers of the admin socket under all floods at the highest rate, 99th percentile, ms", Limit: 50, AtMost: true, Latency: true},
 }
 
 // Of returns the figure of a result.

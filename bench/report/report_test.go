@@ -43,7 +43,7 @@ func TestSpread(t *testing.T) {
 }
 
 func TestDifferences(t *testing.T) {
-	sound := map[string]uint64{"kernel": 10, "socket_filter_refused": 6, "socket_filter_full": 3, "socket_filter_either": 1, "received": 20, "overrun": 1, "magic": 12, "authentic": 7, "session_opened": 3, "session_replay": 4, "state_failures": 99}
+	sound := map[string]uint64{"kernel": 10, "socket_filter_refused": 6, "socket_filter_full": 3, "socket_filter_either": 1, "received": 20, "overrun": 1, "magic": 12, "authentic": 7, "session_opened": 3, "session_replay": 4, "state_failures": 99, "log_left_out": 5}
 	if d := Differences(sound, 35, 5); d != "" {
 		t.Errorf("sound: %s", d)
 	}
@@ -90,6 +90,7 @@ func TestTable(t *testing.T) {
 		{XDP, "sniffed", "sniffed", []CurvePoint{{1e5, once(1e5), once(1)}, {3e5, once(3e5), Spread{}}}},
 	}
 	res.Omitted = []string{"the shield: no privilege"}
+	res.Rows[0].Asked, res.Rows[0].Answers = 17, &Quantiles{0.7, 21, 30}
 	if err := res.Table(&b); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,7 @@ func TestTable(t *testing.T) {
 		"read_vs_sink 0.960 0.900–0.970 3 ≥ 0.950 reached", "half_p99 6.00 6.00–6.00 1 ≤ 5.00 missed",
 		"not measured: badmac_vs_sink, filter_vs_reject_all, survival_badmagic, survival_badmagic_half, filter_gain, xdp_badmagic_vs_drop_all,", howToMeasure,
 		"10.0 million were planned",
-		"firewall 300 0.120 0.400 2.00",
+		"firewall 300 0.120 0.400 2.00", "bad-magic shipped 17 0.700 21.0 30.0",
 		"bad-magic shipped highest 5.00 M 1.00 M 12 30.0 % 50.0 % 0.200 3.00 9.00 100 500 22 0 yes",
 	} {
 		if !strings.Contains(strings.Join(strings.Fields(b.String()), " "), line) {

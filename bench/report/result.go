@@ -128,6 +128,9 @@ type Row struct {
 	InTime   *Spread    `json:"survival_50ms,omitempty"`
 	Survival *Spread    `json:"survival,omitempty"`
 	Latency  *Quantiles `json:"last_knock_to_open_ms,omitempty"`
+	// Asked is how many requests the admin socket answered meanwhile, in the times of Answers.
+	Asked   int        `json:"admin_requests,omitempty"`
+	Answers *Quantiles `json:"admin_answers_ms,omitempty"`
 	// Processor time for each packet that arrived, in nanoseconds.
 	ServerNS  Spread            `json:"server_ns_per_packet"`
 	ReceiveNS Spread            `json:"receive_ns_per_packet"`

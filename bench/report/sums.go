@@ -17,6 +17,7 @@ func Since(now, before map[string]uint64) map[string]uint64 {
 // Counters that are neither a reason nor an outcome.
 var otherCounters = map[string]bool{
 	"kernel": true, "received": true, "overrun": true, "port_failures": true, "state_failures": true,
+	"log_dropped": true, "log_left_out": true, "program_output_dropped": true, // lines
 }
 
 // filter is the prefix of the counters whose sum is "kernel".

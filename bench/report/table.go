@@ -17,7 +17,7 @@ func (res Result) Table(w io.Writer) error {
 	fmt.Fprintf(w, "flood by %s; packets are received by %s\n", c.Generator, c.ReceivePaidBy)
 	fmt.Fprintf(w, "%d rounds, windows of %g s (two fifths of that at the highest load, except where honest knocks pass a shield), %d of %d discarded\n\n",
 		c.Rounds, c.WindowSeconds, c.ThrownAway, c.Windows)
-	for _, table := range [][][]string{res.ratioTable(), res.curveTable(), res.rowTable(), res.openingTable()} {
+	for _, table := range [][][]string{res.ratioTable(), res.curveTable(), res.rowTable(), res.answerTable(), res.openingTable()} {
 		if table == nil {
 			continue
 		}
@@ -74,6 +74,19 @@ func (res Result) curveTable() (table [][]string) {
 		table = append(table, line)
 	}
 	return table
+}
+
+// answerTable is about the admin socket; nil if no window asked it.
+func (res Result) answerTable() (table [][]string) {
+	for _, r := range res.Rows {
+		if q := r.Answers; q != nil {
+			table = append(table, []string{r.Scenario, r.Target, strconv.Itoa(r.Asked), short(q.P50), short(q.P99), short(q.Max)})
+		}
+	}
+	if table == nil {
+		return nil
+	}
+	return append([][]string{{"the admin socket under", "at", "requests", "p50 ms", "p99 ms", "max ms"}}, table...)
 }
 
 func (res Result) openingTable() [][]string {

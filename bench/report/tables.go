@@ -70,6 +70,13 @@ func (v view) latencyTable() table {
 	}, "median ms", "99 % ms", "longest ms")
 }
 
+// answerTable is about the admin socket.
+func (v view) answerTable() table {
+	return v.table(func(r Row) bool { return r.Answers != nil }, func(r Row) []string {
+		return []string{short(r.Answers.P50), short(r.Answers.P99), short(r.Answers.Max), strconv.Itoa(r.Asked)}
+	}, "median ms", "99 % ms", "longest ms", "requests")
+}
+
 func (v view) loadTable() table {
 	return v.table(func(Row) bool { return true }, func(r Row) []string {
 		return []string{rate(r.Arrived.Median), rate(r.Received.Median), strconv.FormatUint(r.Resident>>20, 10), short(r.LogLines.Median)}

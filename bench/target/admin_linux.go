@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -50,6 +51,21 @@ func (s *Server) Counters(ctx context.Context) (map[string]uint64, error) {
 	return Counters(ctx, s.socket)
 }
 
+// Ask sends a request to the admin socket, and returns how long it took until the whole
+// answer was there.
+func (s *Server) Ask(ctx context.Context, path string) (time.Duration, error) {
+	begin := time.Now()
+	response, err := Get(ctx, s.socket, path)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		return 0, fmt.Errorf("read the answer to %s: %w", path, err)
+	}
+	return time.Since(begin), nil
+}
+
 // watch collects the grants until the server stops.
 func (s *Server) watch(ctx context.Context) error {
 	// The server opens the socket a moment after it logs "serving".
@@ -63,6 +79,7 @@ func (s *Server) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.feed = response.Body
 	go func() {
 		defer response.Body.Close()
 		decoder := json.NewDecoder(response.Body)
@@ -104,3 +121,7 @@ func (s *Server) Opened() (map[netip.Addr]time.Time, error) {
 	}
 	return opened, nil
 }
+
+// Unwatch ends the collection of grants, which costs the server processor time. Opened
+// must not be called afterwards.
+func (s *Server) Unwatch() { s.feed.Close() }

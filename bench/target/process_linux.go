@@ -3,7 +3,6 @@ package target
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"sallyport/bench/clock"
+	"sallyport/bench/netns"
 )
 
 // Process is a program under test. Its stderr counts as its log.
@@ -29,23 +29,35 @@ type Process struct {
 	err  error // of the process; valid after done is closed
 }
 
-// start runs a program on one core. It ends with ctx, and with this process.
-func start(ctx context.Context, core int, cmd *exec.Cmd) (*Process, error) {
+// AnyCore lets a program run on all cores.
+const AnyCore = -1
+
+// Start runs a program on a host (nil: this one), on one core or on any. It ends with ctx,
+// and with this process.
+func Start(ctx context.Context, host *netns.Host, core int, cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, core: core, done: make(chan struct{})}
 	cmd.Stderr = &p.log
 	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
-	go func() {
+	run := func() error {
 		// The kernel kills the process when the thread that started it ends, so the
 		// thread must live as long.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := clock.OnCore(core, cmd.Start)
+		err := p.begin()
 		started <- err
 		if err == nil {
 			p.err = cmd.Wait()
 			close(p.done)
+		}
+		return nil
+	}
+	go func() {
+		if host == nil {
+			run()
+		} else if err := host.Do(run); err != nil {
+			started <- err
 		}
 	}()
 	if err := <-started; err != nil {
@@ -53,6 +65,13 @@ func start(ctx context.Context, core int, cmd *exec.Cmd) (*Process, error) {
 	}
 	context.AfterFunc(ctx, func() { cmd.Process.Kill() })
 	return p, nil
+}
+
+func (p *Process) begin() error {
+	if p.core == AnyCore {
+		return p.cmd.Start()
+	}
+	return clock.OnCore(p.core, p.cmd.Start)
 }
 
 // await waits until the log contains a text, or the process has ended.
@@ -84,6 +103,12 @@ func (p *Process) Stop() error {
 	return nil
 }
 
+// Kill ends the process at once.
+func (p *Process) Kill() {
+	p.cmd.Process.Kill()
+	<-p.done
+}
+
 // Usage is the usage of a process since its start.
 type Usage struct {
 	Processor time.Duration
@@ -94,20 +119,8 @@ type Usage struct {
 // Usage reads the usage from the kernel.
 func (p *Process) Usage() (u Usage, err error) {
 	u.LogLines = p.log.lines.Load()
-	root := fmt.Sprintf("/proc/%d", p.cmd.Process.Pid)
-	threads, err := os.ReadDir(filepath.Join(root, "task"))
-	if err != nil {
-		return u, fmt.Errorf("list the threads of a process: %w", err)
-	}
-	for _, t := range threads {
-		used, err := ThreadTime(t.Name())
-		if errors.Is(err, os.ErrNotExist) {
-			continue // the thread has ended
-		}
-		if err != nil {
-			return u, err
-		}
-		u.Processor += used
+	if u.Processor, err = processorTime(p.cmd.Process.Pid); err != nil {
+		return u, err
 	}
 	u.Resident, err = Resident(p.cmd.Process.Pid)
 	return u, err

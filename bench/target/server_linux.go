@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"sallyport/bench/netns"
 	"sallyport/bench/scenario"
 	"sallyport/sessions/client"
 	"sallyport/verify/schedule"
@@ -32,11 +34,15 @@ type ServerConfig struct {
 	Shield     bool   // at Device
 	Device     string // the interface by which clients reach the server
 	NoShares   bool
-	Readers    int // 0: one for each core, which is one
-	Core       int
+	Readers    int                // 0: one for each core, which is one
+	Core       int                // or AnyCore
+	Host       *netns.Host        // where it runs; nil: this one
+	Like       *Server            // the server has the clients and the port secret of this one
 	Honest     int                // the number of clients with a profile; 0: 100
 	Services   func(i int) string // the services of client i, "": all; nil: all for each
 	More       string             // added at the end of the configuration
+	// Prepare is called when the clients file exists, before the server starts; nil: nothing.
+	Prepare func(*Server) error
 	// Beside are servers on the same host. The server shares no port with them.
 	Beside []*Server
 }
@@ -46,7 +52,10 @@ type Server struct {
 	*Process
 	Config   ServerConfig
 	Profiles []client.Profile // of clients that can knock honestly
-	socket   string
+	// Ready is how long it took from the start of the process until it served.
+	Ready  time.Duration
+	socket string
+	feed   io.Closer
 
 	mu      sync.Mutex
 	opened  map[netip.Addr]time.Time // the first grant of each address
@@ -81,7 +90,13 @@ func StartServer(ctx context.Context, cfg ServerConfig) (*Server, error) {
 	if err := s.register(); err != nil {
 		return nil, fmt.Errorf("configure the server: %w", err)
 	}
-	p, err := start(ctx, cfg.Core, exec.Command(cfg.Binary, "serve", "-c", filepath.Join(cfg.Dir, "sallyportd.toml")))
+	if cfg.Prepare != nil {
+		if err := cfg.Prepare(s); err != nil {
+			return nil, err
+		}
+	}
+	begin := time.Now()
+	p, err := Start(ctx, cfg.Host, cfg.Core, exec.Command(cfg.Binary, "serve", "-c", filepath.Join(cfg.Dir, "sallyportd.toml")))
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +104,7 @@ func StartServer(ctx context.Context, cfg ServerConfig) (*Server, error) {
 	if err := p.await(ctx, "msg=serving"); err != nil {
 		return nil, err
 	}
+	s.Ready = time.Since(begin)
 	if cfg.Shield {
 		if err := p.await(ctx, shieldOn); err != nil {
 			return nil, err
@@ -112,6 +128,7 @@ ports = %d
 port_secret_file = "port_secret"
 clients = "clients.txt"
 kernel_filter = %t
+self_test = false  # its knocks would be among those that are counted
 durability = %q
 readers = %d
 %s[[service]]
@@ -125,6 +142,9 @@ open_max = "1s"
 
 // register writes the clients file and the port secret, with random secrets.
 func (s *Server) register() (err error) {
+	if s.Config.Like != nil {
+		return s.copyClients(s.Config.Like)
+	}
 	secret, err := s.portSecret()
 	if err != nil {
 		return err
@@ -156,6 +176,21 @@ func (s *Server) register() (err error) {
 		}
 	}
 	return w.Flush()
+}
+
+// copyClients gives the server the clients and the port secret of another one.
+func (s *Server) copyClients(other *Server) error {
+	s.Profiles = other.Profiles
+	for _, name := range []string{"clients.txt", "port_secret"} {
+		content, err := os.ReadFile(filepath.Join(other.Config.Dir, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(s.Config.Dir, name), content, 0o600)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // portSecret draws a port secret whose ports are never open at the same time as

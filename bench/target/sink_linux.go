@@ -60,7 +60,7 @@ func StartSink(ctx context.Context, core int, arguments ...string) (*Sink, error
 	if err != nil {
 		return nil, fmt.Errorf("start a sink: %w", err)
 	}
-	p, err := start(ctx, core, cmd)
+	p, err := Start(ctx, nil, core, cmd)
 	if err != nil {
 		return nil, err
 	}

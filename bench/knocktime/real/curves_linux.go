@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"sallyport/bench/clock"
 	"sallyport/sessions/client"
 )
 
@@ -74,7 +75,7 @@ func (r *run) measure(ctx context.Context, s *server, c configuration, p Plan, p
 	for i := range points {
 		points[i].Trials, points[i].Failed, points[i].Opened = 0, 0, 0
 	}
-	before, err := r.ticks()
+	before, err := clock.TicksOf(r.cores)
 	if err != nil {
 		return err
 	}

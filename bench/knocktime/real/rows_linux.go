@@ -86,7 +86,7 @@ func (r *run) deploy(ctx context.Context, all []configuration) (s *server, c con
 // time makes one exchange, and returns its times, and the share of the
 // processor that other machines took. The times are nil if it failed.
 func (r *run) time(ctx context.Context, s *server, c configuration) (t *Times, stolen float64, err error) {
-	before, err := r.ticks()
+	before, err := clock.TicksOf(r.cores)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -120,23 +120,7 @@ func (r *run) time(ctx context.Context, s *server, c configuration) (t *Times, s
 	}, stolen, nil
 }
 
-func (r *run) ticks() (all []clock.Ticks, err error) {
-	all = make([]clock.Ticks, len(r.cores))
-	for i, core := range r.cores {
-		if all[i], err = clock.CoreTicks(core); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
-}
-
 func (r *run) stolen(before []clock.Ticks) (share float64, err error) {
-	after, err := r.ticks()
-	if err != nil {
-		return 0, err
-	}
-	for i := range after {
-		share = max(share, after[i].StolenShare(before[i]))
-	}
-	return share, nil
+	after, err := clock.TicksOf(r.cores)
+	return clock.MostStolen(before, after), err
 }
