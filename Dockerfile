@@ -2,8 +2,9 @@
 #
 #   docker build -t sallyport --build-arg VERSION=v1.2.3 .
 #
-# The image holds both programs, static, their manual pages and completions, and
-# no other program. VERSION is what --version and the image's labels name.
+# The image holds both programs, static, in one file with two names; their manual pages
+# and completions; and with-capabilities, its entrypoint. VERSION is what --version and
+# the image's labels name, and REVISION the commit.
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -13,17 +14,26 @@ COPY cmd cmd
 COPY ingest ingest
 COPY sessions sessions
 COPY verify verify
-ENV CGO_ENABLED=0
+COPY container/one-program container/
+RUN container/one-program
+# grpcnotrace: the pages that gRPC serves for debugging, which this program does not
+# have, would keep the linker from removing methods that nothing calls.
+ENV CGO_ENABLED=0 GOFLAGS=-tags=grpcnotrace
 # This compiles the packages. The step below only links them, so that another
 # VERSION builds in seconds.
-RUN go build -trimpath ./cmd/sallyport ./cmd/sallyportd
+RUN go build -trimpath -o /tmp/ ./cmd/sallyportd ./cmd/sallyportd/internal/withcaps
+# A separate program writes the manual pages.
+RUN go build -trimpath -tags=grpcnotrace,manual -o /tmp/manual/ ./cmd/sallyportd \
+ && ln /tmp/manual/sallyportd /tmp/manual/sallyport
 ARG VERSION=devel
-RUN go build -trimpath -ldflags="-s -w -X sallyport/cmd/internal/cli.given=$VERSION" -o /image/usr/bin/ ./cmd/sallyport ./cmd/sallyportd
-# The programs write their manual pages and completions.
+RUN go build -trimpath -ldflags="-s -w -X sallyport/cmd/internal/cli.given=$VERSION" -o /image/usr/bin/ ./cmd/sallyportd \
+ && go build -trimpath -ldflags="-s -w" -o /image/usr/lib/sallyport/with-capabilities ./cmd/sallyportd/internal/withcaps \
+ && ln /image/usr/bin/sallyportd /image/usr/bin/sallyport
+# The manual pages and completions.
 RUN for p in sallyport sallyportd; do \
       b=/image/usr/bin/$p; s=/image/usr/share; \
       mkdir -p $s/bash-completion/completions $s/zsh/site-functions $s/fish/vendor_completions.d; \
-      $b man $s/man/man1; \
+      /tmp/manual/$p man $s/man/man1 $VERSION; \
       $b completion bash >$s/bash-completion/completions/$p; \
       $b completion zsh >$s/zsh/site-functions/_$p; \
       $b completion fish >$s/fish/vendor_completions.d/$p.fish; \
@@ -34,15 +44,22 @@ RUN mkdir -p /image/etc/sallyport /image/var/lib/sallyport /image/home/sallyport
  && chmod 700 /image/var/lib/sallyport /image/home/sallyport
 
 FROM scratch
-ARG VERSION=devel
-LABEL org.opencontainers.image.title="Sallyport" \
-      org.opencontainers.image.description="A port-knocking server: hides services until a client has knocked" \
-      org.opencontainers.image.version="$VERSION"
 COPY --from=build /image/usr /usr
 COPY --from=build /image/etc /etc
 COPY --from=build --chown=65532:65532 /image/var/lib/sallyport /var/lib/sallyport
 COPY --from=build --chown=65532:65532 /image/home/sallyport /home/sallyport
+# In this stage: the classic builder loses the attribute in a copy between stages.
+RUN ["/usr/lib/sallyport/with-capabilities", "--grant"]
 ENV HOME=/home/sallyport PATH=/usr/bin
 USER 65532:65532
-ENTRYPOINT ["/usr/bin/sallyportd"]
+# The exit code is 0 too if the container runs no server.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 CMD ["/usr/bin/sallyportd", "health", "--container"]
+ENTRYPOINT ["/usr/lib/sallyport/with-capabilities", "/usr/bin/sallyportd"]
 CMD ["serve"]
+ARG VERSION=devel
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Sallyport" \
+      org.opencontainers.image.description="A port-knocking server: hides services until a client has knocked" \
+      org.opencontainers.image.documentation="container/README.md" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
