@@ -79,7 +79,7 @@ var sallyport = plan{
 				"(sallyport/ingest/capture.rule).parse",
 				"(*sallyport/ingest/capture.socketSource).read",
 				"(*sallyport/cmd/sallyportd/internal/daemon.challenger).Take",
-				"(*sallyport/sessions/handshakes.Table).Receive",
+				"(*sallyport/sessions/handshakes.Table).Take",
 				"(*sallyport/verify/challenge.Decoder).Add",
 				"(*sallyport/cmd/sallyportd/internal/daemon.challenger).allows",
 				"sallyport/cmd/sallyportd/internal/daemon.randomPort$1",
@@ -150,6 +150,16 @@ var sallyport = plan{
 				"(sallyport/verify/challenge/exchange.Pending).Verify",
 			},
 		},
+		{
+			name:     "at the relay port",
+			sentence: "until a datagram of another gateway is decrypted; only with `relay`",
+			roots:    []string{"(*sallyport/sessions/fleet/relay.Relay).read", "(*sallyport/sessions/fleet/relay.node).answered"},
+			reaches: []string{
+				"(*sallyport/sessions/fleet/relay.node).receive",
+				"sallyport/sessions/fleet/relay.parseHeader",
+				"(*sallyport/sessions/fleet/relay.node).open",
+			},
+		},
 	},
 	authentic: []string{"sallyport/verify.Knock", "sallyport/verify/challenge/exchange.Proof", "sallyport/verify.Connection"},
 	after: []rule{
@@ -165,6 +175,9 @@ var sallyport = plan{
 		{"(*sallyport/sessions/gate/relay.flow).run", "for an address that has a lease"},
 		{"(*sallyport/sessions/gate/relay.flow).forward", "for an address that has a lease"},
 		{"(*sallyport/sessions/gate.UDP).enter", "for an address that has a lease"},
+		{"(*sallyport/cmd/sallyportd/internal/daemon.challenger).count", "for a response or a ticket that is right"},
+		{"(*sallyport/sessions/fleet/relay.node).become", "for a datagram that is authentic"},
+		{"(*sallyport/sessions/fleet/relay.node).hear", "for a datagram that is authentic"},
 	},
 	wrappers: []string{
 		"(*sallyport/ingest/udp.Messages).Receive",
@@ -181,6 +194,7 @@ var sallyport = plan{
 		{"sallyport/ingest/capture.openPacket", "packet sockets: route exchange"},
 		{"(*sallyport/ingest/capture.socketSource).open", "bound ports of exchanges: route exchange"},
 		{"(*sallyport/ingest/capture.batch).receive", "route exchange"},
+		{"(*sallyport/ingest/web.batch).readOnce", "route web"},
 		{"(*sallyport/sessions/gate.TCP).listenAt", "a service's port: route service"},
 		{"(*sallyport/sessions/gate.UDP).OpenPort", "a random port: route service"},
 		{"(*sallyport/sessions/gate/heldport.TCP).bind", "a service's port, which does not listen"},
@@ -191,6 +205,7 @@ var sallyport = plan{
 		{"(*sallyport/sessions/gate/heldport.UDP).Listen", "a service's port: route service"},
 		{"(*sallyport/cmd/sallyportd/internal/daemon.zone).serve", "UDP and TCP of a zone: route web"},
 		{"(*sallyport/cmd/sallyportd/internal/daemon.site).serve", "a web site: route web"},
+		{"sallyport/sessions/fleet/relay.listen", "the relay port: route relay"},
 		// The wrappers.
 		{"(sallyport/ingest/udp.Socket).Open", "for its callers"},
 		{"sallyport/sessions/gate/heldport.socket", "for its callers"},
@@ -207,6 +222,7 @@ var sallyport = plan{
 		// Only the kernel, or a local process with the right, can send there.
 		{"sallyport/sessions/gate/hostevents.Watch", "netlink: the host's links and addresses"},
 		{"sallyport/cmd/sallyportd/internal/admin.listen", "the admin socket, a Unix socket"},
+		{"(*sallyport/cmd/sallyportd/internal/daemon.Server).serveMetrics", "the metrics, at the loopback only: config refuses other addresses"},
 		{"sallyport/sessions/gate/holder.Listen", "the holder's Unix socket"},
 		{"sallyport/sessions/gate/holder.NewConn", "the holder's socket pair"},
 		{"sallyport/sessions/gate/holder.Serve", "the holder's socket pair"},
@@ -228,6 +244,8 @@ var sallyport = plan{
 		{"sallyport/sessions/gate/guard.open", "netlink: owns the table"},
 		{"sallyport/sessions/gate/heldport.dump", "netlink: the users of a port"},
 		{"(*sallyport/sessions/gate/relay.sender).drainErrors$1", "the error queue of a flow"},
+		{"sallyport/cmd/sallyportd/internal/loglimit.mapPage", "memory that the processes of the server share, for their log"},
+		{"sallyport/cmd/sallyportd/internal/selftest.Send", "sends only, to the knock ports at the loopback"},
 		{"sallyport/cmd/sallyportd.demoConfig", "sallyportd demo: finds a free port"},
 	},
 	elsewhere: []rule{{"sallyport/sessions/client", "the client, of which sallyportd demo makes one"}},
