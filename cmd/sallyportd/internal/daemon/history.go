@@ -21,7 +21,9 @@ const (
 type history struct {
 	mu    sync.Mutex // of observers and of the ends of leases; no way of a knock takes it
 	begin time.Time  // of the first sample, by clock.Boot
-	last  sample
+	last  time.Time  // the last sample
+	// values has the counters at their last sample. A reload adds some, and leaves some out.
+	values map[string]uint64
 	// minutes is a ring: minute n since begin is at n modulo its length.
 	minutes [historyMinutes]historyMinute
 	ended   [maxEnded]endedLease
@@ -31,7 +33,7 @@ type history struct {
 // historyMinute has how much each counter grew in a minute.
 type historyMinute struct {
 	number int
-	grown  counters
+	grown  map[string]uint64
 }
 
 // endedLease is a lease that has ended, with times of clock.Boot.
@@ -41,7 +43,7 @@ type endedLease struct {
 }
 
 // add counts the growth since the last sample in the minute of this one: wrong by the
-// time between two samples at most.
+// time between two samples at most. Counters are 0 when the server begins.
 func (h *history) add(now sample) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -50,27 +52,23 @@ func (h *history) add(now sample) {
 
 func (h *history) addLocked(now sample) {
 	if h.begin.IsZero() {
-		h.begin, h.last = now.at, now
+		h.begin, h.values = now.at, map[string]uint64{}
 	}
-	if now.at.Before(h.last.at) {
+	if now.at.Before(h.last) {
 		return
-	}
-	if len(now.all) != len(h.last.all) { // after a reload
-		h.last = now
 	}
 	number := int(now.at.Sub(h.begin) / time.Minute)
 	m := &h.minutes[number%historyMinutes]
-	if m.number != number || len(m.grown) != len(now.all) {
-		m.number = number
-		m.grown = append(m.grown[:0], now.all...)
-		for i := range m.grown {
-			m.grown[i].value = 0
+	if m.number != number || m.grown == nil {
+		m.number, m.grown = number, map[string]uint64{}
+	}
+	for _, c := range now.all {
+		if grown := c.value - min(h.values[c.name], c.value); grown > 0 {
+			m.grown[c.name] += grown
 		}
+		h.values[c.name] = c.value
 	}
-	for i, c := range now.all {
-		m.grown[i].value += c.value - h.last.all[i].value
-	}
-	h.last = now
+	h.last = now.at
 }
 
 // end keeps a lease that has ended at a time of clock.Boot.
@@ -88,15 +86,15 @@ func (h *history) read(now sample, wall func(time.Time) time.Time) admin.History
 	defer h.mu.Unlock()
 	h.addLocked(now)
 	r := admin.History{Now: wall(now.at), Minutes: []admin.Minute{}, Ended: []admin.EndedLease{}} // JSON: not null
-	current := int(h.last.at.Sub(h.begin) / time.Minute)
+	current := int(h.last.Sub(h.begin) / time.Minute)
 	for number := max(current-historyMinutes+1, 0); number <= current; number++ {
 		begin := h.begin.Add(time.Duration(number) * time.Minute)
 		a := admin.Minute{Begin: wall(begin), Seconds: min(now.at.Sub(begin), time.Minute).Seconds(), Refused: map[string]uint64{}}
 		// Otherwise nothing was sampled: the host was suspended.
 		if m := h.minutes[number%historyMinutes]; m.number == number {
-			for _, c := range m.grown {
-				if c.value > 0 && metrics.Refuses(c.name) {
-					a.Refused[c.name] = c.value
+			for name, grown := range m.grown {
+				if metrics.Refuses(name) {
+					a.Refused[name] = grown
 				}
 			}
 		}

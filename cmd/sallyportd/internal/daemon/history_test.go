@@ -19,17 +19,17 @@ func TestHistory(t *testing.T) {
 		return sample{start.Add(after), counters{{"mac", value}, {"received", 2 * value}}}
 	}
 	wall := func(t time.Time) time.Time { return t.Add(time.Hour) }
-	h.add(at(0, 0)) // those before it belong to no minute
+	h.add(at(0, 0)) // the first sample can come later than the first datagram
 	h.add(at(50*time.Second, 3))
 	h.add(at(61*time.Second, 4))
 	r := h.read(at(70*time.Second, 1), wall)
-	if len(r.Minutes) != 2 || r.Minutes[0].Refused["mac"] != 3 || r.Minutes[1].Refused["mac"] != 5 || r.Minutes[0].Seconds != 60 || r.Minutes[1].Seconds != 10 ||
+	if len(r.Minutes) != 2 || r.Minutes[0].Refused["mac"] != 8 || r.Minutes[1].Refused["mac"] != 5 || r.Minutes[0].Seconds != 60 || r.Minutes[1].Seconds != 10 ||
 		len(r.Minutes[0].Refused) != 1 || !r.Minutes[1].Begin.Equal(start.Add(time.Hour+time.Minute)) || !r.Now.Equal(start.Add(time.Hour+70*time.Second)) {
 		t.Errorf("%+v", r)
 	}
 	h.add(at(10*time.Minute, 7)) // after a pause
 	r = h.read(at(10*time.Minute, 0), wall)
-	if len(r.Minutes) != 11 || len(r.Minutes[9].Refused) != 0 || r.Minutes[10].Refused["mac"] != 7 || r.Minutes[0].Refused["mac"] != 3 {
+	if len(r.Minutes) != 11 || len(r.Minutes[9].Refused) != 0 || r.Minutes[10].Refused["mac"] != 7 || r.Minutes[0].Refused["mac"] != 8 {
 		t.Errorf("after a pause: %+v", r)
 	}
 	for m := range 200 {
@@ -47,6 +47,18 @@ func TestHistory(t *testing.T) {
 	r = h.read(at(24*time.Hour, 2), wall)
 	if len(r.Minutes) != historyMinutes || len(r.Minutes[0].Refused) != 0 || r.Minutes[59].Refused["mac"] != 2 {
 		t.Errorf("after a day: %+v", r.Minutes[59])
+	}
+}
+
+// TestHistoryAfterReload: a reload can add counters and leave some out.
+func TestHistoryAfterReload(t *testing.T) {
+	start := time.Unix(6000, 0)
+	var h history
+	h.add(sample{start, counters{{"mac", 5}}})
+	h.add(sample{start.Add(time.Second), counters{{"magic", 2}, {"mac", 7}}})
+	r := h.read(sample{start.Add(2 * time.Second), counters{{"mac", 8}}}, func(t time.Time) time.Time { return t })
+	if len(r.Minutes) != 1 || r.Minutes[0].Refused["mac"] != 8 {
+		t.Errorf("%+v", r)
 	}
 }
 
