@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -25,22 +24,32 @@ type content struct {
 	excepted      []byte   // elements of the set of that name
 }
 
-// read reads the table. Other programs may commit transactions at the same
-// time: a caller that must exclude them compares the kernel's generation.
+// read reads the table, as it was at one moment if other programs let that happen: each of
+// the parts is read by itself. While others commit transactions all the time, the parts may
+// be of different moments: a caller that must exclude that compares the kernel's generation.
 func read() (content, error) {
 	k, err := openKernel()
 	if err != nil {
 		return content{}, err
 	}
 	defer k.close()
-	c, err := k.content()
-	for tries := 1; tries < maxReads && errors.Is(err, unix.ENOENT); tries++ {
-		c, err = k.content() // another program has removed the table meanwhile
+	for tries := 1; ; tries++ {
+		before, err := k.generation()
+		if err != nil {
+			return content{}, err
+		}
+		c, failed := k.content()
+		after, err := k.generation()
+		if err != nil {
+			return content{}, err
+		}
+		if before == after || tries == maxReads {
+			return c, failed
+		}
 	}
-	return c, err
 }
 
-// maxReads limits the attempts to read a table that others remove and make.
+// maxReads limits the attempts to read a table that others change.
 const maxReads = 10
 
 func (k kernel) content() (c content, err error) {

@@ -198,6 +198,53 @@ func TestKeepLoses(t *testing.T) {
 	}
 }
 
+// TestReadsOneMoment: a table that others replace at the same time is read as it was before
+// or after that.
+func TestReadsOneMoment(t *testing.T) {
+	t.Parallel()
+	if !netns.Enter(t) {
+		return
+	}
+	w := newNetwork(t)
+	states := map[string]string{} // the digest of each state, and how to make it
+	var loads []string
+	for _, ports := range [][]Port{{{Protocol: TCP, Port: 2000}}, {{Protocol: TCP, Port: 2000}, {Protocol: TCP, Port: 2001}}} {
+		w.must(claimFor(tester, ports, true))
+		load := "flush ruleset\n" + string(w.run(nil, "list", "ruleset"))
+		w.nft(load)
+		c, err := read()
+		w.must(err)
+		states[c.digest()] = load
+		loads = append(loads, load)
+	}
+	if len(states) != 2 {
+		t.Fatal("both states are equal")
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	defer func() { close(stop); <-stopped }()
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+				if err := w.try(loads[i%2]); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	seen := map[string]int{}
+	for i := 0; i < 400 || len(seen) < 2; i++ {
+		c, err := read()
+		w.must(err)
+		if seen[c.digest()]++; states[c.digest()] == "" {
+			t.Fatalf("read %d is none of both states: %d chains, %d rules, %d sets", i, len(c.chains), len(c.rules), len(c.sets))
+		}
+	}
+}
+
 func claimFor(owner Owner, ports []Port, force bool) error {
 	_, err := Claim(withServices(Config{Ports: ports}), owner, force, now)
 	return err
