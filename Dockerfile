@@ -9,37 +9,32 @@ FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
-# .dockerignore lists the files that these directories bring.
-COPY cmd cmd
-COPY ingest ingest
-COPY sessions sessions
-COPY verify verify
-COPY container/one-program container/
-RUN container/one-program
+# .dockerignore lists the files that this brings.
+COPY . .
 # grpcnotrace: the pages that gRPC serves for debugging, which this program does not
 # have, would keep the linker from removing methods that nothing calls. No symbols for
 # debuggers: -s removes them anyway.
 ENV CGO_ENABLED=0 GOFLAGS="-tags=grpcnotrace -gcflags=all=-dwarf=false"
-# This compiles the packages. The step below only links them, so that another
-# VERSION builds in seconds.
-RUN go build -trimpath -o /tmp/ ./cmd/sallyportd ./cmd/sallyportd/internal/withcaps
-# A separate program writes the manual pages.
-RUN go build -trimpath -tags=grpcnotrace,manual -o /tmp/manual/ ./cmd/sallyportd \
+# This compiles the packages, and links a program that writes the manual pages. The step
+# below only links, so that another VERSION builds in seconds.
+RUN container/one-program \
+ && go list -trimpath -deps -export ./cmd/sallyportd ./cmd/sallyportd/internal/withcaps >/dev/null \
+ && go build -trimpath -tags=grpcnotrace,manual -o /tmp/manual/ ./cmd/sallyportd \
  && ln /tmp/manual/sallyportd /tmp/manual/sallyport
 ARG VERSION=devel
+# The programs, their manual pages and completions, and what they find in the image.
 RUN go build -trimpath -ldflags="-s -w -X sallyport/cmd/internal/cli.given=$VERSION" -o /image/usr/bin/ ./cmd/sallyportd \
  && go build -trimpath -ldflags="-s -w" -o /image/usr/lib/sallyport/with-capabilities ./cmd/sallyportd/internal/withcaps \
- && ln /image/usr/bin/sallyportd /image/usr/bin/sallyport
-# The manual pages and completions.
-RUN for p in sallyport sallyportd; do \
+ && ln /image/usr/bin/sallyportd /image/usr/bin/sallyport \
+ && for p in sallyport sallyportd; do \
       b=/image/usr/bin/$p; s=/image/usr/share; \
-      mkdir -p $s/bash-completion/completions $s/zsh/site-functions $s/fish/vendor_completions.d; \
-      /tmp/manual/$p man $s/man/man1 $VERSION; \
-      $b completion bash >$s/bash-completion/completions/$p; \
-      $b completion zsh >$s/zsh/site-functions/_$p; \
-      $b completion fish >$s/fish/vendor_completions.d/$p.fish; \
-    done
-RUN mkdir -p /image/etc/sallyport /image/var/lib/sallyport /image/home/sallyport \
+      mkdir -p $s/bash-completion/completions $s/zsh/site-functions $s/fish/vendor_completions.d \
+      && /tmp/manual/$p man $s/man/man1 $VERSION \
+      && $b completion bash >$s/bash-completion/completions/$p \
+      && $b completion zsh >$s/zsh/site-functions/_$p \
+      && $b completion fish >$s/fish/vendor_completions.d/$p.fish || exit 1; \
+    done \
+ && mkdir -p /image/etc/sallyport /image/var/lib/sallyport /image/home/sallyport \
  && echo 'sallyport:x:65532:65532::/home/sallyport:/' >/image/etc/passwd \
  && echo 'sallyport:x:65532:' >/image/etc/group \
  && chmod 700 /image/var/lib/sallyport /image/home/sallyport

@@ -43,7 +43,7 @@ func play(role string, args []string) {
 		os.Exit(7)
 	case "hang":
 		io.Copy(io.Discard, os.Stdin)
-		select {}
+		time.Sleep(time.Hour)
 	case "mac":
 		mac(os.Stdout, args)
 	case "count":

@@ -133,7 +133,8 @@ func probe() error {
 	if err := os.Rename(name+".new", name); err != nil {
 		return err
 	}
-	select {}
+	time.Sleep(time.Hour) // until it is killed
+	return nil
 }
 
 // TestProgramHelper is the process that starts programs, for the test below.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -175,7 +176,7 @@ func serve(network, address string, options []string) error {
 	}
 	fmt.Println("ready")
 	if has(Hold) {
-		select {}
+		time.Sleep(time.Hour)
 	}
 	for {
 		c, err := l.Accept()
