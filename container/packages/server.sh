@@ -17,8 +17,9 @@ make_user() {
   fi
 }
 
-# installed runs when the files are there. An upgrade restarts the units that run, the
-# holder first. Its table stays while it restarts, closed, so nothing opens. The server
+# installed runs when the files are there. An upgrade restarts the units that run: it stops
+# the server, which records its leases, restarts the holder, and starts the server, which
+# opens them again. The holder's table stays meanwhile, closed, so nothing opens. The server
 # may wait for others when it starts, such as etcd: the script does not wait for it.
 installed() { # new or upgrade
   make_user
@@ -29,9 +30,13 @@ installed() { # new or upgrade
   running || return 0
   systemctl daemon-reload
   [ "$1" = upgrade ] || return 0
+  serves=no
+  case $(systemctl show -p ActiveState --value sallyportd.service) in
+    active | activating | reloading) serves=yes; systemctl stop sallyportd.service ;;
+  esac
   systemctl try-restart sallyportd-firewall.service ||
     echo "sallyport: the holder did not start, and the firewall stays closed: journalctl -u sallyportd-firewall" >&2
-  systemctl try-restart --no-block sallyportd.service
+  [ $serves = no ] || systemctl start --no-block sallyportd.service
 }
 
 # removing runs while the files are there. The holder leaves its table, closed.
