@@ -40,6 +40,8 @@ type Command struct {
 	UntilClosed bool
 	// Operation is the name of the operation, for Services.Leases.
 	Operation string
+	// Resumed: the lease was in force before a restart, or before the enforcer was lost.
+	Resumed bool
 	// Shared: the operation belongs to no client. Its random ports and tunnels give way as
 	// those of one client, whatever their addresses.
 	Shared bool
@@ -80,7 +82,7 @@ func (s *Service) Execute(c Command) error {
 }
 
 func (c Command) request(s *Service) *request {
-	return &request{service: s, grant: c.Grant, any: c.AnyAddress, fixed: c.For, keeps: c.UntilClosed, label: c.Operation}
+	return &request{service: s, grant: c.Grant, any: c.AnyAddress, fixed: c.For, keeps: c.UntilClosed, label: c.Operation, resumed: c.Resumed}
 }
 
 func (c Command) validate() error {

@@ -10,11 +10,12 @@ import (
 
 // request is a grant at one service.
 type request struct {
-	grant sessions.Grant
-	any   bool          // the lease is for any address, and the grant has none
-	fixed time.Duration // how long the lease lasts from now on; 0: by the policy
-	label string        // the operation; empty: knocks
-	keeps bool          // the lease becomes a kept one
+	grant   sessions.Grant
+	any     bool          // the lease is for any address, and the grant has none
+	fixed   time.Duration // how long the lease lasts from now on; 0: by the policy
+	label   string        // the operation; empty: knocks
+	keeps   bool          // the lease becomes a kept one
+	resumed bool          // Command.Resumed
 	// The kept lease is renewed: nothing else of it changes.
 	renews bool
 

@@ -41,7 +41,7 @@ func (r *request) begin() error {
 
 func (r *request) commandLease() CommandLease {
 	l := CommandLease{
-		Client: r.grant.Identifier, Operation: r.label, Address: r.grant.Address, Peer: r.peer, Port: r.peer.Port,
+		Client: r.grant.Identifier, Operation: r.label, Address: r.grant.Address, Peer: r.peer, Port: r.peer.Port, Resumed: r.resumed,
 	}
 	if !r.keeps {
 		l.Until = r.service.wall(r.until)

@@ -58,6 +58,7 @@ type CommandedLease interface {
 type CommandLease struct {
 	Client    wire.Identifier // zero: of an operation that belongs to no client
 	Operation string          // the operation that has granted it; empty: knocks did
+	Resumed   bool            // it was in force before a restart
 	Address   netip.Addr      // that has knocked
 	Peer      access.Peer     // that the lease admits
 	Port      uint16          // the random or drawn port that it opens; 0: the service's own

@@ -124,7 +124,7 @@ func (s ofService) Watch(changed func(error)) {
 
 // Begin implements gate.LeaseCommands.
 func (s ofService) Begin(l gate.CommandLease, done func(error)) (gate.CommandedLease, error) {
-	j := &job{service: s.service, done: done, step: toOpen, lease: state.Closing{
+	j := &job{service: s.service, done: done, step: toOpen, resumed: l.Resumed, lease: state.Closing{
 		ID: rand.Uint64(), Service: s.service.Service, Client: l.Client, Operation: l.Operation, Address: l.Address, Peer: l.Peer, Port: l.Port,
 		Since: s.cfg.Clock.Wall(), Until: l.Until,
 	}}

@@ -20,6 +20,7 @@ const (
 const (
 	reasonKnock      = "knock"
 	reasonOperation  = "operation"
+	reasonResumed    = "resumed"
 	reasonOpenFailed = "open-failed"
 	reasonCrash      = "crash"
 )

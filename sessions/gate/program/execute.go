@@ -52,18 +52,25 @@ func (c *Commands) startDue() time.Duration {
 			c.queue.move(j, closing)
 			c.execute(j, OnClose, Environment(eventClose, j.reason, j.lease))
 		case j.service.Open:
-			reason := reasonKnock
-			if j.lease.Operation != "" {
-				reason = reasonOperation
-			}
 			c.queue.move(j, opening)
-			c.execute(j, OnOpen, Environment(eventOpen, reason, j.lease))
+			c.execute(j, OnOpen, Environment(eventOpen, j.opensBy(), j.lease))
 		default:
 			c.queue.opened(j, nil, now)
 			go j.done(nil)
 		}
 	}
 	return idle
+}
+
+// opensBy returns the reason for the opening command.
+func (j *job) opensBy() string {
+	switch {
+	case j.resumed:
+		return reasonResumed
+	case j.lease.Operation != "":
+		return reasonOperation
+	}
+	return reasonKnock
 }
 
 // execute runs a command of a job in a goroutine.

@@ -69,6 +69,7 @@ type job struct {
 	lease   state.Closing
 	done    func(error) // of gate.LeaseCommands; nil: the lease is not of this process
 	step    step
+	resumed bool   // gate.CommandLease.Resumed
 	over    bool   // the lease has ended
 	reason  string // for the closing command
 

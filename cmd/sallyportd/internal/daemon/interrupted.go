@@ -91,7 +91,7 @@ func (s *Server) openInterrupted() {
 		}
 		commands = append(commands, command{service: l.Service, operation: l.Operation, at: l.at, Command: gate.Command{
 			Service: l.at.service, Grant: sessions.Grant{Identifier: l.at.client, Address: l.Address},
-			AnyAddress: l.at.peer == access.AnyAddress, For: left, Operation: l.Operation,
+			AnyAddress: l.at.peer == access.AnyAddress, For: left, Operation: l.Operation, Resumed: true,
 		}})
 		of = append(of, l.Kept)
 	}

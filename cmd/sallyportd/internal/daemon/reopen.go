@@ -105,7 +105,7 @@ func (s *Server) reopenKept() error {
 		}
 		grant := sessions.Grant{Identifier: l.at.client, Address: l.Address}
 		commands = append(commands, command{service: l.Service, operation: l.Operation, at: l.at, Command: gate.Command{
-			Service: l.at.service, Grant: grant, AnyAddress: l.at.peer == access.AnyAddress, UntilClosed: true, Operation: l.Operation,
+			Service: l.at.service, Grant: grant, AnyAddress: l.at.peer == access.AnyAddress, UntilClosed: true, Operation: l.Operation, Resumed: true,
 		}})
 	}
 	if len(commands) == 0 {
