@@ -19,8 +19,8 @@ var ErrUnsupported = errors.New("no filter of system calls here")
 var Server = Profile{Families: []int{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK}}
 
 // Capturer is the profile of the process that captures packets. Its packet sockets are
-// open before; it asks the kernel for interfaces.
-var Capturer = Profile{Families: []int{unix.AF_UNIX, unix.AF_NETLINK}}
+// open before; it asks the kernel for interfaces, and opens no file.
+var Capturer = Profile{Families: []int{unix.AF_UNIX, unix.AF_NETLINK}, NoFiles: true}
 
 // Holder returns the profile of a holder of the firewall's table, with the shield or
 // without.

@@ -1,5 +1,5 @@
-// Package sandbox takes system calls away from a process of the server that it does
-// not need, with seccomp(2). The process applies its profile once it has dropped its
+// Package sandbox takes away from a process of the server what it does not need: system
+// calls, with seccomp(2), and files, with Landlock, from one that opens none. The process applies its profile once it has dropped its
 // privileges, and before it reads a byte of a stranger or of another process:
 //
 //	serve                        Server

@@ -4,4 +4,5 @@ package sandbox
 type Profile struct {
 	Families []int // of sockets, AF_*
 	BPF      bool  // bpf(2)
+	NoFiles  bool  // it opens no file
 }

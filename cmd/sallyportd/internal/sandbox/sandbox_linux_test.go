@@ -5,6 +5,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 	"unsafe"
 
+	kernel "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/race"
@@ -36,6 +38,12 @@ func TestMain(m *testing.M) {
 	case forbiddenSeccomp:
 		unconfined(unix.EPERM)
 		return
+	case withoutLandlock:
+		withFiles(unix.EOPNOTSUPP)
+		return
+	case forbiddenLandlock:
+		withFiles(unix.EPERM)
+		return
 	default:
 		confined(profiles[name], os.Getenv(tryVariable))
 		return
@@ -53,8 +61,8 @@ func confined(p Profile, try string) {
 		<-begin
 		tried <- attempts[try].do()
 	}()
-	if err := p.Apply(); err != nil {
-		fmt.Println("apply:", err)
+	if err := Confine(p, slog.New(slog.DiscardHandler)); err != nil {
+		fmt.Println("confine:", err)
 		os.Exit(3)
 	}
 	close(begin)
@@ -72,6 +80,7 @@ const (
 	works   ending = "works"
 	killed  ending = "killed by SIGSYS"
 	unknown ending = "ENOSYS"
+	denied  ending = "EACCES"
 )
 
 type attempt struct {
@@ -100,10 +109,27 @@ func socket(family, kind int) func() error {
 	}
 }
 
+// filesOf returns what becomes of files: one process has none, if the kernel has Landlock.
+func filesOf(without string) map[string]ending {
+	if _, err := kernel.LandlockGetABIVersion(); err != nil {
+		return everywhere(works)
+	}
+	return map[string]ending{without: denied, "": works}
+}
+
+func newFile() error {
+	f, err := os.CreateTemp("", "sandbox")
+	if err == nil {
+		f.Close()
+		err = os.Remove(f.Name())
+	}
+	return err
+}
+
 func everywhere(e ending) map[string]ending { return map[string]ending{"": e} }
 
 var attempts = map[string]attempt{
-	"a program": {func() error { return exec.Command("/bin/true").Run() }, everywhere(unknown)},
+	"a program": {func() error { _, err := os.StartProcess("/bin/true", nil, new(os.ProcAttr)); return err }, everywhere(unknown)},
 	"exec":      {func() error { return syscall.Exec("/proc/self/exe", nil, nil) }, everywhere(killed)},
 	"ptrace":    {func() error { return unix.PtraceAttach(os.Getppid()) }, everywhere(killed)},
 	"memory of another process": {func() error {
@@ -132,13 +158,16 @@ var attempts = map[string]attempt{
 		}
 		return nil
 	}, map[string]ending{"": killed, "shield": works}},
-	"threads, files and time": {func() error {
+	"a file":                {func() error { _, err := os.ReadFile("/proc/self/status"); return err }, filesOf("capturer")},
+	"a new file":            {newFile, filesOf("capturer")},
+	"a directory":           {func() error { _, err := os.ReadDir("/"); return err }, filesOf("capturer")},
+	"a ruleset of Landlock": {raw(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION), everywhere(unknown)},
+	"threads and time": {func() error {
 		done := make(chan error, 64)
 		for range cap(done) {
 			go func() {
 				time.Sleep(time.Millisecond)
-				_, err := os.ReadFile("/proc/self/status")
-				done <- err
+				done <- unix.Getrusage(unix.RUSAGE_SELF, new(unix.Rusage))
 			}()
 		}
 		var err error
@@ -170,6 +199,8 @@ func TestSandboxOfEachProcess(t *testing.T) {
 					got = killed
 				case strings.Contains(string(text), syscall.ENOSYS.Error()) && status.ExitStatus() == 1:
 					got = unknown
+				case strings.Contains(string(text), syscall.EACCES.Error()) && status.ExitStatus() == 1:
+					got = denied
 				}
 				if got != want {
 					t.Errorf("%q, %v; want %q", got, err, want)

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -21,17 +22,49 @@ const (
 	forbiddenSeccomp = "seccomp forbidden"
 )
 
-// unconfined runs in such a process: Confine installs no filter, and a program starts.
-func unconfined(e unix.Errno) {
+// The same for Landlock: a kernel whose list of security modules lacks it, and a unit or
+// a container that forbids it.
+const (
+	withoutLandlock   = "without Landlock"
+	forbiddenLandlock = "Landlock forbidden"
+)
+
+// fail makes one system call fail in this process.
+func fail(call uint32, e unix.Errno) error {
 	raw, err := bpf.Assemble([]bpf.Instruction{
 		number,
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_SECCOMP, SkipFalse: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: call, SkipFalse: 1},
 		bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(e)},
 		accept,
 	})
-	if err == nil {
-		err = install(raw)
+	if err != nil {
+		return err
 	}
+	return install(raw)
+}
+
+// withFiles runs where Landlock fails: the process keeps its files, and its filter holds.
+func withFiles(e unix.Errno) {
+	err := fail(unix.SYS_LANDLOCK_CREATE_RULESET, e)
+	if err == nil {
+		err = Confine(Capturer, slog.New(slog.NewTextHandler(os.Stdout, nil)))
+	}
+	if err == nil {
+		_, err = os.ReadFile("/proc/self/status")
+	}
+	_, started := os.StartProcess("/bin/true", nil, new(os.ProcAttr))
+	if err == nil && !errors.Is(started, unix.ENOSYS) {
+		err = fmt.Errorf("a program: %w, want ENOSYS", started)
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+// unconfined runs in such a process: Confine installs no filter, and a program starts.
+func unconfined(e unix.Errno) {
+	err := fail(unix.SYS_SECCOMP, e)
 	if err == nil {
 		err = Confine(Server, slog.New(slog.NewTextHandler(os.Stdout, nil)))
 	}
@@ -46,13 +79,23 @@ func unconfined(e unix.Errno) {
 
 // TestWithoutSeccomp: the process goes on, and logs a warning.
 func TestWithoutSeccomp(t *testing.T) {
-	for profile, reason := range map[string]string{withoutSeccomp: "function not implemented", forbiddenSeccomp: "operation not permitted"} {
-		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = append(os.Environ(), profileVariable+"="+profile)
-		out, err := cmd.CombinedOutput()
-		want := `level=WARN msg="system calls not restricted" error="no filter of system calls here: seccomp: ` + reason + `"`
-		if err != nil || !strings.Contains(string(out), want) {
-			t.Errorf("%v\n%s\nwant %s", err, out, want)
-		}
+	warns(t, withoutSeccomp, `msg="system calls not restricted" error="no filter of system calls here: seccomp: function not implemented"`)
+	warns(t, forbiddenSeccomp, `msg="system calls not restricted" error="no filter of system calls here: seccomp: operation not permitted"`)
+}
+
+// TestWithoutLandlock: the process goes on, with its filter, and logs a warning.
+func TestWithoutLandlock(t *testing.T) {
+	warns(t, withoutLandlock, `msg="files not restricted" error="no Landlock here: landlock_create_ruleset: operation not supported"`)
+	warns(t, forbiddenLandlock, `msg="files not restricted" error="no Landlock here: landlock_create_ruleset: operation not permitted"`)
+}
+
+// warns runs a process that must go on, and log a warning.
+func warns(t *testing.T, profile, want string) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), profileVariable+"="+profile)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "level=WARN "+want) {
+		t.Errorf("%s: %v\n%s\nwant %s", profile, err, out, want)
 	}
 }
