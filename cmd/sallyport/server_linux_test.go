@@ -14,6 +14,7 @@ func TestKnockScript(t *testing.T)          { long(t); runWithServer(t, "knock")
 func TestReloadScript(t *testing.T)         { long(t); runWithServer(t, "reload") }
 func TestFirewallScript(t *testing.T)       { runWithServer(t, "firewall") }
 func TestStateScript(t *testing.T)          { long(t); runWithServer(t, "state") }
+func TestStateMoveScript(t *testing.T)      { runWithServer(t, "state_move") }
 func TestGettingStartedScript(t *testing.T) { long(t); runWithServer(t, "getting_started") }
 
 // runWithServer runs a script with the real client and server, in a new network

@@ -23,8 +23,8 @@ import (
 )
 
 func stateCommand(env cli.Env) *cobra.Command {
-	group := cli.Group(&cobra.Command{Use: "state", Short: "Verify, export or reset the record of used nonces and of leases"})
-	group.AddCommand(stateVerifyCommand(env), stateExportCommand(env), stateResetCommand(env))
+	group := cli.Group(&cobra.Command{Use: "state", Short: "Verify, export, import or reset the record of used nonces and of leases"})
+	group.AddCommand(stateVerifyCommand(env), stateExportCommand(env), stateImportCommand(env), stateResetCommand(env))
 	return group
 }
 
@@ -118,7 +118,8 @@ func (e exported) print(out *output.Printer) error {
 }
 
 func stateExportCommand(env cli.Env) *cobra.Command {
-	var path string
+	var path, out string
+	var form uint32
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "export",
@@ -134,12 +135,23 @@ the leases whose on_close command must still run; and for operations with a limi
 often they were used.
 
 If a file is damaged, the command prints what is still readable, and the exit
-code is 1. While a server runs, the record comes from the server.`,
-		Args: cobra.NoArgs,
+code is 1. While a server runs, the record comes from the server.
+
+With --out, the command writes nonces to a new file, which only this user can read,
+for "state import". With --format, that file is a state file of an earlier release,
+which that release uses as nonces.db. Neither has anything that opens a service.`,
+		Example: "  sallyportd state export --out nonces.export\n  sallyportd state export --format 2 --out nonces.db",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, config.Alone)
 			if err != nil {
 				return cli.Misuse(err)
+			}
+			if out != "" {
+				return writeState(c, env, cfg, out, form, asJSON)
+			}
+			if c.Flags().Changed("format") {
+				return cli.Misuse(errors.New("--format requires --out"))
 			}
 			contents, err := readState(c.Context(), cfg)
 			var damaged *state.DamagedError
@@ -168,6 +180,8 @@ code is 1. While a server runs, the record comes from the server.`,
 			return errors.Join(err, exportLeases(cfg, out, asJSON), exportClosing(cfg, out, asJSON), exportUses(cfg, out, asJSON))
 		},
 	}
+	c.Flags().StringVar(&out, "out", "", "write a new `file`")
+	c.Flags().Uint32Var(&form, "format", 0, "with --out, write a state file of this format, for an earlier release")
 	cli.AddJSONFlag(c, &asJSON)
 	addConfigFlag(c, env, &path)
 	return c

@@ -10,6 +10,7 @@
 //	Open    reads and checks the whole file, and refuses a damaged one
 //	Gap     which used nonces may have no record
 //	Reset   replaces a damaged file by a new one with all readable records
+//	EncodeExport, Import  take a record to a new file; Format writes those of earlier releases
 //
 // A client has a record for each secret that it has, or had, and at most maxRecords.
 // One more removes the record with the earliest stamp (removed.go). The file keeps the

@@ -63,8 +63,9 @@ func (e *NewerError) Error() string {
 
 // Hint returns a remedy.
 func (e *NewerError) Hint() string {
-	return "run the release that wrote the file, or a later one; " +
-		"\"sallyportd state reset --empty\" makes a new file without its nonces"
+	return fmt.Sprintf("run the release that wrote the file, or a later one; the way back to this one: "+
+		"\"sallyportd state export --format %d --out nonces.db\" of that release; "+
+		"\"sallyportd state reset --empty\" makes a new file without its nonces", e.Latest)
 }
 
 // readFile reads and checks a whole file. The file must not change meanwhile.

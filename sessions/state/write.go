@@ -51,7 +51,10 @@ func Create(dir string) error {
 // header. The content must be sorted. It has the rights of the caller: see
 // durable.AsOwner. After an error the old file is unchanged, unless only the sync of
 // the directory failed: then path may have either file.
-func write(path string, h header, c contents) (err error) {
+func write(path string, h header, c contents) error { return writeForm(path, version, h, c) }
+
+// writeForm is write for a format, from 2 on. The content must be one that the format has.
+func writeForm(path string, form uint32, h header, c contents) (err error) {
 	if err := durable.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
@@ -74,7 +77,7 @@ func write(path string, h header, c contents) (err error) {
 	if err != nil {
 		return err
 	}
-	err = fill(db, h, c)
+	err = fill(db, form, h, c)
 	if err == nil {
 		err = db.Sync()
 	}
@@ -92,7 +95,7 @@ func write(path string, h header, c contents) (err error) {
 }
 
 // fill writes the whole content of a database. The caller syncs it at the end.
-func fill(db *bolt.DB, h header, c contents) error {
+func fill(db *bolt.DB, form uint32, h header, c contents) error {
 	db.NoSync = true
 	h.count, h.digest = 0, 0
 	next, stop := iter.Pull2(c.values)
@@ -113,7 +116,7 @@ func fill(db *bolt.DB, h header, c contents) error {
 					return err
 				}
 			}
-			if err := b.Put(versionKey, binary.BigEndian.AppendUint32(nil, version)); err != nil {
+			if err := b.Put(versionKey, binary.BigEndian.AppendUint32(nil, form)); err != nil {
 				return err
 			}
 			return putHeader(b, h)
