@@ -87,7 +87,7 @@ func TestInline(t *testing.T) {
 
 var (
 	phrase        = regexp.MustCompile(`^[a-z][a-z'-]*(?:[;,]? [a-z][a-z'-]*)+$`)
-	otherPrograms = regexp.MustCompile(`^(?:docker|etcdctl|go|nft|ssh|systemctl) |^inet sallyport$`)
+	otherPrograms = regexp.MustCompile(`^(?:docker|etcdctl|go|kubectl|nft|ssh|systemctl) |^(?:flush ruleset )?inet(?: sallyport)?$`)
 )
 
 // TestNothingIsLeftOut holds that a Markdown file with commands is one of the
