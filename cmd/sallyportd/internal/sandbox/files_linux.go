@@ -3,14 +3,14 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	kernel "github.com/landlock-lsm/go-landlock/landlock/syscall"
-
-	"sallyport/cmd/sallyportd/internal/logsink"
 )
+
+// journalDir is the directory of logsink.DefaultJournal.
+const journalDir = "/run/systemd/journal"
 
 // errNoLandlock is wrapped by the error of takeFiles where there is no Landlock.
 var errNoLandlock = errors.New("no Landlock here")
@@ -22,7 +22,7 @@ func takeFiles() error {
 		return fmt.Errorf("%w: landlock_create_ruleset: %w", errNoLandlock, err)
 	}
 	time.Now().AppendFormat(nil, time.Kitchen) // reads the time zone, which the log needs
-	journal := landlock.PathAccess(kernel.AccessFSResolveUnix, filepath.Dir(logsink.DefaultJournal)).IgnoreIfMissing()
+	journal := landlock.PathAccess(kernel.AccessFSResolveUnix, journalDir).IgnoreIfMissing()
 	if err := landlock.V11.BestEffort().RestrictPaths(journal); err != nil {
 		return fmt.Errorf("take files away: %w", err)
 	}
