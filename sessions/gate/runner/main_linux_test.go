@@ -109,15 +109,15 @@ func serveTest() error {
 	}
 	os.Unsetenv(testGroup)
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	go limitDescriptors(log)
+	received := make(chan os.Signal, 1)
+	signal.Notify(received, syscall.SIGUSR1, syscall.SIGUSR2) // before a test knows this process
+	go limitDescriptors(received, log)
 	return Serve(os.NewFile(3, "server"), Config{Programs: programs, Lifeline: os.NewFile(5, "lifeline"), Groups: groups, Clock: clock.System(), Log: log})
 }
 
 // limitDescriptors takes the room for new descriptors away from the process at SIGUSR1,
 // and gives it back at SIGUSR2. No other process may do that to the runner.
-func limitDescriptors(log *slog.Logger) {
-	received := make(chan os.Signal, 1)
-	signal.Notify(received, syscall.SIGUSR1, syscall.SIGUSR2)
+func limitDescriptors(received <-chan os.Signal, log *slog.Logger) {
 	for s := range received {
 		var limit syscall.Rlimit
 		err := syscall.Getrlimit(unix.RLIMIT_NOFILE, &limit)
