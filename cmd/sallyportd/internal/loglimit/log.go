@@ -9,6 +9,10 @@ import (
 // retryPause is the time between two writes while they fail.
 const retryPause = 100 * time.Millisecond
 
+// courtesy is how much longer a process that had the last slot waits for the next one: another
+// one that waits for it is first. Each wait for the same slot halves it.
+const courtesy = 32 * time.Millisecond
+
 // stallTime is how long a write takes before Close regards the reader as stalled.
 const stallTime = time.Second
 
@@ -67,7 +71,7 @@ func (l *Log) Dropped() uint64 {
 
 // Close leaves out further lines, and waits until those that wait are written, or for the
 // given time; those of reserved kinds for the time of one slot longer. Then it reports those
-// that were left out, which takes a slot at most. If one write takes longer than stallTime,
+// that were left out, which takes two slots at most. If one write takes longer than stallTime,
 // Close returns, and the writer's goroutine keeps running.
 func (l *Log) Close(wait time.Duration) {
 	l.mu.Lock()
@@ -78,7 +82,7 @@ func (l *Log) Close(wait time.Duration) {
 	l.signal()
 	look := time.NewTicker(stallTime / 10)
 	defer look.Stop()
-	over := time.NewTimer(wait + 3*slotPause) // other processes may have all slots
+	over := time.NewTimer(wait + 4*slotPause) // other processes may have all slots
 	defer over.Stop()
 	for looks := 0; looks < 10; looks++ {
 		select {
@@ -126,6 +130,7 @@ func (l *Log) signal() {
 // run is the pump.
 func (l *Log) run() {
 	defer close(l.ended)
+	var later time.Duration
 	for {
 		ready, wait, last := l.ready()
 		if !ready && last {
@@ -135,8 +140,11 @@ func (l *Log) run() {
 			var free bool
 			if wait, free = l.cfg.Budget.claim(); free {
 				l.writeNext()
+				later = courtesy
 				continue
 			}
+			wait += later
+			later /= 2
 		}
 		l.sleep(wait, ready)
 	}

@@ -115,6 +115,38 @@ func TestNoSecondHasTenLines(t *testing.T) {
 	})
 }
 
+// TestOtherProcessHasSlots: a process whose lines fill the budget leaves as many slots to
+// another one, which waits for none longer than for two slots.
+func TestOtherProcessHasSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := NewBudget(time.Now)
+		var out [2]reader
+		var logs [2]*Log
+		for i := range logs {
+			logs[i] = out[i].log(&Budget{shared: shared.shared, now: shared.now})
+		}
+		for second := range 100 {
+			for i := range 500 {
+				logs[0].Info("opened", "client", i, "service", second%3)
+				logs[1].Info("opened", "client", i, "service", second%3)
+			}
+			time.Sleep(time.Second)
+		}
+		for i, l := range logs {
+			l.Close(0)
+			lines := out[i].at
+			if len(lines) < 250 {
+				t.Errorf("process %d wrote %d lines in 100 s", i, len(lines))
+			}
+			for k := range lines[1:] {
+				if waited := lines[k+1].Sub(lines[k]); waited > 2*(slotPause+courtesy) {
+					t.Errorf("process %d waited for %s", i, waited)
+				}
+			}
+		}
+	})
+}
+
 // TestLeftOutIsReported: within a minute, although nothing else is logged.
 func TestLeftOutIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
