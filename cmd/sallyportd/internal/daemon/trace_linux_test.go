@@ -2,8 +2,12 @@ package daemon
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +29,7 @@ type tracedWorld struct {
 	*world
 	lines <-chan admin.TraceLine
 	seen  []admin.TraceLine
+	macs  [][]byte // of the datagrams that packets made
 	stop  func()
 }
 
@@ -81,6 +86,7 @@ func (w *tracedWorld) packets(t *testing.T, id, secret string, off time.Duration
 		if err != nil {
 			t.Fatal(err)
 		}
+		w.macs = append(w.macs, slices.Clone(b[wire.OffsetMAC:]))
 		list = append(list, client.Packet{Datagram: b, Port: port})
 	}
 	return list
@@ -265,8 +271,46 @@ func TestTraceExplains(t *testing.T) {
 		w.send(t, from, server4, one(w.packets(t, row.id, row.secret, 0, 10, nil)))
 		check(row.id, w.next(t, row.event, row.reason), row.authenticated, row.parts...)
 	}
+	w.end()
+	w.hides(t, "secret of com", "guessed", "the old secret", "the port secret")
 	if n := w.capture.sent(t); n != 0 {
 		t.Errorf("the server has sent %d packets", n)
+	}
+}
+
+// hides fails the test if a line that the trace showed has one of the secrets, the MAC of a
+// datagram that was made, or a port of another minute.
+func (w *tracedWorld) hides(t *testing.T, secrets ...string) {
+	t.Helper()
+	for _, mac := range w.macs {
+		secrets = append(secrets, string(mac), hex.EncodeToString(mac), base64.StdEncoding.EncodeToString(mac), strings.Trim(fmt.Sprint(mac), "[]"))
+	}
+	ports, now := map[string]bool{}, schedule.MinuteOf(w.clock.Now())
+	for minute := now - 12; minute <= now+12; minute++ {
+		list, err := schedule.Ports(schedule.Algorithm1, "the port secret", minute, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, port := range list {
+			ports[fmt.Sprint(port)] = port > 4096 // the test's nonces are smaller
+		}
+	}
+	number := regexp.MustCompile(`[0-9]+`)
+	for _, l := range w.seen {
+		text := fmt.Sprintf("%s|%s|%s|%s|%s", l.Event, l.Reason, l.Operation, l.Text, l.Hint)
+		for _, secret := range secrets {
+			if strings.Contains(text, secret) {
+				t.Errorf("%q has %q", text, secret)
+			}
+		}
+		for _, n := range number.FindAllString(l.Text, -1) {
+			if ports[n] {
+				t.Errorf("%q has a port of another minute", l.Text)
+			}
+		}
+	}
+	if len(w.seen) < 20 || len(w.macs) < 30 {
+		t.Errorf("%d lines, %d datagrams", len(w.seen), len(w.macs))
 	}
 }
 
