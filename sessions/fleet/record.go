@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"sallyport/sessions"
+	"sallyport/sessions/fleet/cluster"
 	"sallyport/verify"
 	"sallyport/verify/replay"
 )
@@ -140,8 +141,10 @@ func parse(b []byte) (v value, err error) {
 	switch {
 	case len(b) == 0:
 		return v, errors.New("the value is empty")
+	case b[0] > version:
+		return v, cluster.CheckVersion(int(b[0]), version)
 	case b[0] != version:
-		return v, fmt.Errorf("expected format %d, got %d: another release has written it", version, b[0])
+		return v, fmt.Errorf("expected version %d, got %d", version, b[0])
 	case len(b) < headerSize+recordSize || len(b) > headerSize+maxRecords*recordSize || (len(b)-headerSize)%recordSize != 0:
 		return v, fmt.Errorf("expected %d bytes and 1 to %d times %d, got %d bytes", headerSize, maxRecords, recordSize, len(b))
 	}

@@ -9,6 +9,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"sallyport/sessions/fleet/cluster"
 	"sallyport/verify"
 )
 
@@ -28,6 +29,9 @@ func encodeUses(tag uint64, used uint32) string {
 }
 
 func parseUses(b []byte) (tag uint64, used uint32, err error) {
+	if len(b) > 0 && b[0] > version {
+		return 0, 0, fmt.Errorf("read the count of an operation: %w", cluster.CheckVersion(int(b[0]), version))
+	}
 	if len(b) != usesSize || b[0] != version {
 		return 0, 0, errors.New("the count of an operation is unreadable")
 	}

@@ -96,6 +96,9 @@ func parse(path string, data []byte, held profilefile.Held) (client.Profile, err
 	if err := namesPrograms(path, data); err != nil {
 		return client.Profile{}, err
 	}
+	if err := tomlfile.CheckVersion(path, data, profilefile.Version, "sallyport", profilefile.NewerHint); err != nil {
+		return client.Profile{}, err
+	}
 	raw := profilefile.New()
 	f, err := tomlfile.Decode(path, data, &raw)
 	if err != nil {

@@ -27,7 +27,7 @@ import (
 // set" writes this file. At most one of SecretCommand and MACCommand is set. A command is
 // a program's absolute path and its arguments.
 type Programs struct {
-	Version       int                `toml:"version" json:"-" expect:"1"`
+	Version       int                `toml:"version" json:"-" expect:"1, the version of this file format"`
 	SecretCommand []string           `toml:"secret_command,omitempty" json:"secret_command,omitempty" expect:"a list of texts in quotes: the absolute path of a program, and its arguments"`
 	MACCommand    []string           `toml:"mac_command,omitempty" json:"mac_command,omitempty" expect:"a list of texts in quotes: the absolute path of a program, and its arguments"`
 	Timeout       string             `toml:"timeout,omitempty" json:"timeout,omitempty" expect:"how long a program may take, a duration such as \"1m\", from 1s to 10m"`
@@ -42,6 +42,9 @@ type ChallengePrograms struct {
 const (
 	programsSuffix  = ".local"
 	programsVersion = 1
+
+	// newerPrograms is what to do with a file of a later version.
+	newerPrograms = "install the sallyport that wrote the file; or remove the file, and name the program again: sallyport profile set NAME --help"
 
 	minTimeout = time.Second
 	maxTimeout = 10 * time.Minute
@@ -135,12 +138,15 @@ func readPrograms(path string) (p Programs, err error) {
 const maxPrograms = 64 << 10
 
 func parsePrograms(path string, data []byte) (p Programs, err error) {
+	if err := tomlfile.CheckVersion(path, data, programsVersion, "sallyport", newerPrograms); err != nil {
+		return Programs{}, err
+	}
 	f, err := tomlfile.Decode(path, data, &p)
 	if err != nil {
 		return Programs{}, err
 	}
 	if p.Version != programsVersion {
-		return Programs{}, f.Errorf("version", "got %d, which requires a newer sallyport", p.Version)
+		return Programs{}, f.Errorf("version", "got %d", p.Version)
 	}
 	if len(p.SecretCommand) > 0 && len(p.MACCommand) > 0 {
 		return Programs{}, f.Errorf("mac_command", "got it, and also secret_command")

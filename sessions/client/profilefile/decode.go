@@ -20,6 +20,9 @@ func Parse(text []byte) (client.Profile, error) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	raw, keys := New(), map[string]any{}
 	err := toml.Unmarshal(text, &keys)
+	if v, _ := keys["version"].(int64); err == nil && v > Version {
+		return client.Profile{}, withHint(decoded(keys).Errorf("version", "got %d, which requires a newer sallyport", v), NewerHint)
+	}
 	if err == nil {
 		if key := unknownKey(reflect.TypeFor[File](), keys); key != "" {
 			return client.Profile{}, fmt.Errorf("unknown key %q", key)

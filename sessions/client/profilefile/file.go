@@ -16,6 +16,9 @@ import (
 // Version is the version of the file format.
 const Version = 1
 
+// NewerHint is what to do with a profile of a later version.
+const NewerHint = "install the sallyport that the profile was made for; or get another profile, which \"sallyportd client profile\" of an earlier release makes"
+
 // File is the content of a profile's file.
 type File struct {
 	Version int    `toml:"version" json:"version" expect:"1, the version of this file format"`
@@ -121,7 +124,7 @@ func (raw File) Profile(f Source) (client.Profile, error) { return raw.ProfileHe
 // ProfileHeld is Profile for a device that holds secrets elsewhere.
 func (raw File) ProfileHeld(f Source, held Held) (client.Profile, error) {
 	if raw.Version != Version {
-		return client.Profile{}, f.Errorf("version", "got %d, which requires a newer sallyport", raw.Version)
+		return client.Profile{}, f.Errorf("version", "got %d", raw.Version)
 	}
 	if f.Has("secret_files") && raw.SecretFiles != Private && raw.SecretFiles != Shared {
 		return client.Profile{}, f.Errorf("secret_files", "got %q", raw.SecretFiles)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"sallyport/sessions/fleet/cluster"
 	"sallyport/verify"
 	"sallyport/verify/wire"
 )
@@ -50,6 +51,9 @@ var (
 
 // parseValue decodes a value, which it retains. It checks no datagram.
 func parseValue(b []byte) (v value, err error) {
+	if len(b) > 0 && b[offsetVersion] > version {
+		return v, cluster.CheckVersion(int(b[offsetVersion]), version)
+	}
 	if len(b) < offsetDatagrams {
 		return v, errSize
 	}

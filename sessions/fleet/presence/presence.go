@@ -75,6 +75,9 @@ type NameUsedError struct {
 }
 
 func (e *NameUsedError) Error() string {
+	if e.Other.Started.IsZero() { // its value is unreadable
+		return fmt.Sprintf("the name %q is used by another gateway of the fleet, perhaps of another release", e.Name)
+	}
 	return fmt.Sprintf("the name %q is used by another gateway of the fleet, which runs since %s", e.Name, e.Other.Started.UTC().Format(time.RFC3339))
 }
 

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"sallyport/sessions/fleet/cluster"
 )
 
 // Info is the value of a gateway's key.
@@ -28,7 +30,8 @@ type Part struct {
 }
 
 const (
-	firstLine  = "sallyport gateway 1"
+	version    = 1
+	header     = "sallyport gateway "
 	maxValue   = 2048
 	maxRelease = 64
 	maxParts   = 16
@@ -41,6 +44,9 @@ const (
 	MaxGateways = 128 // that are read
 	MaxName     = 64
 )
+
+// firstLine is the first line of a value.
+var firstLine = header + strconv.Itoa(version)
 
 var errVersion = errors.New("the value is of another release")
 
@@ -68,6 +74,10 @@ func Parse(value []byte) (i Info, err error) {
 	}
 	first, rest, _ := strings.Cut(string(value), "\n")
 	if first != firstLine {
+		later, err := strconv.ParseUint(strings.TrimPrefix(first, header), 10, 16)
+		if err == nil && strings.HasPrefix(first, header) && later > version {
+			return i, cluster.CheckVersion(int(later), version)
+		}
 		return i, errVersion
 	}
 	var fields [7]string

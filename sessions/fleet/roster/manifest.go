@@ -101,6 +101,9 @@ func (h header) appendBinary(b []byte) []byte {
 }
 
 func parseHeader(b []byte) (h header, err error) {
+	if len(b) > 0 && b[0] > manifestFormat {
+		return h, newer(b[0])
+	}
 	if len(b) < headerSize+nonceSize+tagSize || b[0] != manifestFormat {
 		return h, errManifest
 	}
@@ -117,11 +120,11 @@ func (s *sealer) sealManifest(m manifest) []byte {
 }
 
 // openManifest opens the value of a manifest, and returns the sealer of its generation.
-// Errors are KeyError and AlteredError.
+// Errors are KeyError, AlteredError and cluster.VersionError.
 func (k Key) openManifest(value []byte) (manifest, *sealer, error) {
 	h, err := parseHeader(value)
 	if err != nil {
-		return manifest{}, nil, &AlteredError{err.Error()}
+		return manifest{}, nil, unreadable(err)
 	}
 	for _, secret := range k.secrets {
 		if keyID(secret) != h.key {

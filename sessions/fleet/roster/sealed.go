@@ -18,7 +18,7 @@ func (r *Roster) KeyID(ctx context.Context) (string, error) {
 	}
 	h, err := parseHeader(value)
 	if err != nil {
-		return "", &AlteredError{err.Error()}
+		return "", unreadable(err)
 	}
 	return hex.EncodeToString(h.key[:]), nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"sallyport/sessions/fleet/cluster"
 	"sallyport/verify"
 	"sallyport/verify/wire"
 )
@@ -124,6 +125,9 @@ var (
 
 // parse decodes a value. Each value has one encoding.
 func parse(b []byte) (v value, err error) {
+	if len(b) > 0 && b[0] > version {
+		return v, cluster.CheckVersion(int(b[0]), version)
+	}
 	if len(b) < headerSize {
 		return v, errSize
 	}

@@ -16,6 +16,9 @@ import (
 // version is the version of the file format, and the default of the key.
 const version = 1
 
+// newerHint is what to do with a file of a later version.
+const newerHint = "install the release that the file was written for; or set version = 1, and remove the keys that \"sallyportd check\" then names as unknown"
+
 // Names of the files that "sallyportd init" creates.
 const (
 	FileName       = "sallyportd.toml"
@@ -33,13 +36,13 @@ func Parse(path string, text []byte) (*Config, error) {
 }
 
 func parse(path string, text []byte) (*raw, *Config, error) {
+	if err := tomlfile.CheckVersion(path, text, version, "sallyportd", newerHint); err != nil {
+		return nil, nil, err
+	}
 	r := new(raw)
 	f, err := tomlfile.Decode(path, text, r)
 	if err != nil {
 		return nil, nil, err
-	}
-	if f.Has("version") && r.Version > version {
-		return nil, nil, f.Errorf("version", "got %d, which requires a newer sallyportd", r.Version)
 	}
 	if err := fill(f, r, "", ""); err != nil {
 		return nil, nil, err

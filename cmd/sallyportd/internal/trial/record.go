@@ -91,8 +91,11 @@ func parse(text []byte) (Record, error) {
 	if err := json.Unmarshal(text, &of); err != nil {
 		return nil, fmt.Errorf("expected JSON: %w", err)
 	}
-	if of.Version < 1 || of.Version > version {
-		return nil, fmt.Errorf("expected version 1 or %d, got %d", version, of.Version)
+	if of.Version > version {
+		return nil, fmt.Errorf("expected version 1 to %d, got %d, which requires a newer sallyportd", version, of.Version)
+	}
+	if of.Version < 1 {
+		return nil, fmt.Errorf("expected version 1 to %d, got %d", version, of.Version)
 	}
 	var f file
 	d := json.NewDecoder(bytes.NewReader(text))
