@@ -142,12 +142,13 @@ func Unchanged(t *testing.T, dir string) func() {
 func Tree(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
-	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, e fs.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
+	err := filepath.Walk(dir, func(path string, info fs.FileInfo, err error) error {
+		if err != nil || !info.Mode().IsRegular() {
 			return err
 		}
-		text, err := os.ReadFile(filepath.Join(dir, path))
-		files[path] = string(text)
+		text, err := os.ReadFile(path)
+		name, _ := filepath.Rel(dir, path)
+		files[name] = string(text)
 		return err
 	})
 	if err != nil {

@@ -50,7 +50,8 @@ func importTo(ctx context.Context, path string, c Contents, now time.Time) (leas
 	}
 	to := contents{entries: c.Entries, removed: c.removed, leases: c.Leases}
 	if err := write(path, headerAfter(c), to); err != nil {
-		return 0, fmt.Errorf("write the state file: %w", err)
+		durable.Remove(path) // it may have its name already: the caller can repeat the command
+		return 0, fmt.Errorf("write the state file %s: %w", path, err)
 	}
 	return leasesEnded, nil
 }

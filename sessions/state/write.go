@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -122,10 +124,28 @@ func fill(db *bolt.DB, form uint32, h header, c contents) error {
 			return putHeader(b, h)
 		})
 		if err != nil {
-			return fmt.Errorf("write the records: %w", err)
+			return fmt.Errorf("write the records: %w", withCause(err))
 		}
 	}
 	return nil
+}
+
+// causeError is an error with its cause, of which the database keeps the text only.
+type causeError struct {
+	error
+	cause syscall.Errno
+}
+
+func (e *causeError) Unwrap() []error { return []error{e.error, e.cause} }
+
+// withCause adds the cause of an error of the database, so that a command can name a remedy.
+func withCause(err error) error {
+	for _, cause := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS} {
+		if !errors.Is(err, cause) && strings.HasSuffix(err.Error(), cause.Error()) {
+			return &causeError{err, cause}
+		}
+	}
+	return err
 }
 
 // values yields the keys and values of the content. Leases are first: that is the

@@ -1,7 +1,6 @@
 package guides
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,26 +10,30 @@ import (
 )
 
 // versioned are the sources of the versions in the table of formats, and the kept files of
-// each version, for Sprintf.
+// each version, with VERSION in the name. Of values in etcd, those that have vectors keep
+// all versions there: a test of the package requires one of each.
 var versioned = map[string]struct{ source, constant, kept string }{
-	"configuration":                {"cmd/sallyportd/internal/config/parse.go", `const version = (\d+)`, ""},
-	"profile":                      {"sessions/client/profilefile/file.go", `const Version = (\d+)`, ""},
-	"programs of a client":         {"cmd/internal/profile/programs.go", `programsVersion = (\d+)`, ""},
-	"nonces of a client":           {"sessions/client/noncerecord.go", `nonceHeader +=\s*"sallyport-nonce (\d+)`, "sessions/client/testdata/formats/nonces-%d"},
-	"nonces of a server":           {"sessions/state/format.go", `const version = (\d+)`, "sessions/state/testdata/form%d.db"},
-	"export of nonces":             {"sessions/state/export.go", `const ExportVersion = (\d+)`, "sessions/state/testdata/formats/export-%d"},
-	"recorded leases":              {"sessions/state/kept_format.go", `versionEnds += (\d+)`, "sessions/state/testdata/formats/open-leases-%d"},
-	"closing commands":             {"sessions/state/kept_format.go", `versionAny += (\d+)`, "sessions/state/testdata/formats/closing-commands-%d"},
-	"uses of operations":           {"sessions/state/uses_format.go", `const usesVersion = (\d+)`, "sessions/state/testdata/formats/operation-uses-%d"},
-	"trials":                       {"cmd/sallyportd/internal/trial/record.go", `const version = (\d+)`, ""},
-	"nonces of a fleet":            {"sessions/fleet/record.go", `\tversion += (\d+)`, ""},
-	"grants of a fleet":            {"sessions/fleet/grants/value.go", `\tversion = (\d+)`, ""},
-	"parts of attempts of a fleet": {"sessions/fleet/split/value.go", `\tversion = (\d+)`, ""},
+	"configuration":                {"cmd/sallyportd/internal/config/parse.go", `const version = (\d+)`, "cmd/sallyportd/internal/config/testdata/formats/VERSION"},
+	"profile":                      {"sessions/client/profilefile/file.go", `const Version = (\d+)`, "sessions/client/profilefile/testdata/formats/VERSION"},
+	"programs of a client":         {"cmd/internal/profile/programs.go", `programsVersion = (\d+)`, "cmd/internal/profile/testdata/formats/VERSION"},
+	"nonces of a client":           {"sessions/client/noncerecord.go", `nonceHeader +=\s*"sallyport-nonce (\d+)`, "sessions/client/testdata/formats/nonces-VERSION"},
+	"nonces of a server":           {"sessions/state/format.go", `const version = (\d+)`, "sessions/state/testdata/formVERSION.db"},
+	"export of nonces":             {"sessions/state/export.go", `const ExportVersion = (\d+)`, "sessions/state/testdata/formats/export-VERSION"},
+	"recorded leases":              {"sessions/state/kept_format.go", `versionEnds += (\d+)`, "sessions/state/testdata/formats/open-leases-VERSION"},
+	"closing commands":             {"sessions/state/kept_format.go", `versionAny += (\d+)`, "sessions/state/testdata/formats/closing-commands-VERSION"},
+	"uses of operations":           {"sessions/state/uses_format.go", `const usesVersion = (\d+)`, "sessions/state/testdata/formats/operation-uses-VERSION"},
+	"trials":                       {"cmd/sallyportd/internal/trial/record.go", `const version = (\d+)`, "cmd/sallyportd/internal/trial/testdata/formats/VERSION"},
+	"nonces of a fleet":            {"sessions/fleet/record.go", `\tversion += (\d+)`, "sessions/fleet/testdata/vectors.json"},
+	"uses of a fleet":              {"sessions/fleet/record.go", `\tversion += (\d+)`, "sessions/fleet/testdata/formats/VERSION"},
+	"grants of a fleet":            {"sessions/fleet/grants/value.go", `\tversion = (\d+)`, "sessions/fleet/grants/testdata/vectors.json"},
+	"parts of attempts of a fleet": {"sessions/fleet/split/value.go", `\tversion = (\d+)`, "sessions/fleet/split/testdata/vectors.json"},
+	"list of clients of a fleet":   {"sessions/fleet/roster/manifest.go", `\tmanifestFormat = (\d+)`, "sessions/fleet/roster/testdata/vectors.json"},
+	"presence of a gateway":        {"sessions/fleet/presence/value.go", `\tversion += (\d+)`, "sessions/fleet/presence/testdata/formats/VERSION"},
 	"clients file":                 {},
 }
 
 // TestFormats compares the table of formats with the code, and requires a kept file of each
-// version of those that name one.
+// version.
 func TestFormats(t *testing.T) {
 	root := filepath.Join("..", "..", "..")
 	guide, err := os.ReadFile(filepath.Join(root, "cmd/sallyportd/FORMATS.md"))
@@ -70,8 +73,8 @@ func TestFormats(t *testing.T) {
 			t.Errorf("%s: the table has version %s and reads %s; the code has version %s", name, cells[2], cells[3], version)
 		}
 		last, _ := strconv.Atoi(version)
-		for v := 1; v <= last && of.kept != ""; v++ {
-			if _, err := os.Stat(filepath.Join(root, fmt.Sprintf(of.kept, v))); err != nil {
+		for v := 1; v <= last; v++ {
+			if _, err := os.Stat(filepath.Join(root, strings.ReplaceAll(of.kept, "VERSION", strconv.Itoa(v)))); err != nil {
 				t.Errorf("%s: no file of version %d is kept: %v", name, v, err)
 			}
 		}
