@@ -111,9 +111,10 @@ func (f etcdList) importLines(ctx context.Context, lines []clients.Line, replace
 		before, version, err := l.Read(ctx)
 		var unavailable *cluster.UnavailableError
 		var key *roster.KeyError
+		var later *cluster.VersionError
 		switch {
 		case errors.Is(err, roster.ErrNone):
-		case errors.As(err, &unavailable), errors.As(err, &key): // --replace would fail as well
+		case errors.As(err, &unavailable), errors.As(err, &key), errors.As(err, &later): // --replace would fail as well
 			return err
 		case err != nil && !replace:
 			return cli.WithHint(fmt.Errorf("etcd has a list already, which cannot be read: %w", err), "to write another one in its place: --replace")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -286,7 +287,33 @@ func TestFleetCommandsFaults(t *testing.T) {
 	a.run(t, 1, `cannot be read: .*altered.*\nhint: .*--replace`, "client", "import", file)
 	a.run(t, 0, "has 3 clients", "client", "import", "--replace", file)
 	a.run(t, 0, "com2", "client", "list")
+	testLaterList(t, e, a, file)
 	testWithoutEtcd(t, a)
+}
+
+// testLaterList: a later release has written the list. No command of this one reads or
+// replaces it, and each names the versions and the way back, which works.
+func testLaterList(t *testing.T, e *etcdtest.Cluster, a editor, file string) {
+	list := snapshotOf(t, e, "/x/clients/list")
+	for name, value := range list {
+		restore(t, e, "/x/clients/list", map[string]string{name: "\x02" + value[1:] + "more"})
+	}
+	later := snapshotOf(t, e, "/x/clients/")
+	for _, args := range [][]string{{"list"}, {"add"}, {"export"}, {"revoke", "com2"}, {"import", file}, {"import", "--replace", file}} {
+		a.run(t, 1, `has version 2, this release reads version 1; run the same release at all gateways; to go back with all of them, remove the key clients/list`,
+			append([]string{"client"}, args...)...)
+	}
+	if got := a.codes(t); got != "fleet-list-refused" {
+		t.Errorf("of a later list: %s", got)
+	}
+	if now := snapshotOf(t, e, "/x/clients/"); !maps.Equal(now, later) {
+		t.Errorf("the list has changed: %q", now)
+	}
+	if _, err := e.Root().Delete(t.Context(), "/x/clients/list"); err != nil {
+		t.Fatal(err)
+	}
+	a.run(t, 0, "", "client", "import", file)
+	a.run(t, 0, "com2", "client", "list")
 }
 
 // testWithoutEtcd: nothing changes, and the commands end.

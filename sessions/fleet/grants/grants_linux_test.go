@@ -94,6 +94,23 @@ func TestCutOff(t *testing.T) {
 	third.expect(t, "a gateway that starts", "com4")
 }
 
+// TestRestartedGateway: a gateway that starts again opens the grants of others for the time
+// that they have left, and none of its own: see "After a restart" in FLEET.md.
+func TestRestartedGateway(t *testing.T) {
+	t.Parallel()
+	e := etcdtest.Start(t, etcdtest.Options{})
+	one, other := start(t, e, "one"), start(t, e, "other")
+	one.knock(t, "com1", 7, 0)
+	wait(t, "the grant", func() bool { return other.has(Opened) == 1 }, one, other)
+	again, own := start(t, e, "other"), start(t, e, "one")
+	wait(t, "the grant of the other gateway", func() bool { return again.has(Opened) == 1 }, again)
+	other.knock(t, "com2", 7, 0)
+	wait(t, "a grant after the snapshot", func() bool { return own.has(Opened) == 1 }, own)
+	if opened := own.opens(); !slices.Equal(opened, []string{"com2"}) || !slices.Equal(again.opens(), []string{"com1"}) {
+		t.Errorf("the gateway that granted com1 opened for %v, the other one for %v", opened, again.opens())
+	}
+}
+
 // TestClocks: gateways whose clocks differ by the tolerance open for each other, not
 // longer than a gateway with a right clock.
 func TestClocks(t *testing.T) {
