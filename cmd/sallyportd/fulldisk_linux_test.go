@@ -147,8 +147,9 @@ func TestFullDisk(t *testing.T) {
 				failed(t, what, dir, name, err, syscall.ENOSPC, before)
 				continue
 			}
-			if after := filesIn(t, dir); !slices.Equal(slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(complete))) {
-				t.Errorf("%s: no error, and the files are %q", what, slices.Sorted(maps.Keys(after)))
+			after := slices.Sorted(maps.Keys(filesIn(t, dir)))
+			if !slices.Equal(after, slices.Sorted(maps.Keys(complete))) {
+				t.Errorf("%s: no error, and the files are %q", what, after)
 			}
 		}
 		if faults == 0 {
@@ -158,7 +159,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 // TestReadOnlyDirectory: the commands change nothing on a file system that is mounted
-// read-only, and say so.
+// read-only, and their errors have the reason.
 func TestReadOnlyDirectory(t *testing.T) {
 	t.Parallel()
 	if !netns.EnterPrivileged(t) {

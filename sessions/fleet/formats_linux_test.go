@@ -80,7 +80,8 @@ func TestLaterValue(t *testing.T) {
 func TestDamagedValues(t *testing.T) {
 	for _, b := range valid(t) {
 		formattest.File{Text: b}.EachDamage(1, func(text []byte) {
-			if v, err := parse(text); err == nil && (len(text)-headerSize)%recordSize != 0 || err == nil && !bytes.Equal(v.append(nil), text) {
+			v, err := parse(text)
+			if err == nil && ((len(text)-headerSize)%recordSize != 0 || !bytes.Equal(v.append(nil), text)) {
 				t.Errorf("%x is read as %+v", text, v)
 			}
 		})
@@ -130,7 +131,8 @@ func TestLaterGateway(t *testing.T) {
 		t.Errorf("%d uses, %v", taken, err)
 	}
 	for k, value := range map[string][]byte{key: later, uses: laterUses} {
-		if now, err := e.Root().Get(t.Context(), k); err != nil || len(now.Kvs) != 1 || !bytes.Equal(now.Kvs[0].Value, value) {
+		now, err := e.Root().Get(t.Context(), k)
+		if err != nil || len(now.Kvs) != 1 || !bytes.Equal(now.Kvs[0].Value, value) {
 			t.Errorf("%q has changed: %v, %v", k, now, err)
 		}
 	}

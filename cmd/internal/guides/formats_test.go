@@ -10,8 +10,8 @@ import (
 )
 
 // versioned are the sources of the versions in the table of formats, and the kept files of
-// each version, with VERSION in the name. Of values in etcd, those that have vectors keep
-// all versions there: a test of the package requires one of each.
+// each version, with VERSION in the name. The vectors of values in etcd are kept values: a
+// test of each package requires one of each version.
 var versioned = map[string]struct{ source, constant, kept string }{
 	"configuration":                {"cmd/sallyportd/internal/config/parse.go", `const version = (\d+)`, "cmd/sallyportd/internal/config/testdata/formats/VERSION"},
 	"profile":                      {"sessions/client/profilefile/file.go", `const Version = (\d+)`, "sessions/client/profilefile/testdata/formats/VERSION"},
@@ -74,7 +74,8 @@ func TestFormats(t *testing.T) {
 		}
 		last, _ := strconv.Atoi(version)
 		for v := 1; v <= last; v++ {
-			if _, err := os.Stat(filepath.Join(root, strings.ReplaceAll(of.kept, "VERSION", strconv.Itoa(v)))); err != nil {
+			kept := filepath.Join(root, strings.ReplaceAll(of.kept, "VERSION", strconv.Itoa(v)))
+			if _, err := os.Stat(kept); err != nil {
 				t.Errorf("%s: no file of version %d is kept: %v", name, v, err)
 			}
 		}

@@ -35,7 +35,8 @@ func TestLaterValue(t *testing.T) {
 		b := vector.bytes(t)
 		for _, later := range [][]byte{append([]byte{version + 1}, b[1:]...), append([]byte{version + 1}, append(b[1:], 7)...), {version + 1}} {
 			_, err := parseValue(later)
-			if newer, ok := errors.AsType[*cluster.VersionError](err); !ok || newer.Found != version+1 || newer.Latest != version {
+			newer, ok := errors.AsType[*cluster.VersionError](err)
+			if !ok || newer.Found != version+1 || newer.Latest != version {
 				t.Errorf("%s: %v", vector.ID, err)
 			}
 		}

@@ -52,10 +52,12 @@ func TestLaterValue(t *testing.T) {
 	for _, b := range kept(t) {
 		later := append([]byte{version + 1}, b[1:]...)
 		_, err := parse(later)
-		if newer, ok := errors.AsType[*cluster.VersionError](err); !ok || newer.Found != version+1 || newer.Latest != version {
+		newer, ok := errors.AsType[*cluster.VersionError](err)
+		if !ok || newer.Found != version+1 || newer.Latest != version {
 			t.Errorf("%x: %v", later, err)
 		}
-		if v := s.verified(p, &write{client: verifytest.ID("com1"), found: later, revision: 1}, minute.Start()); len(v.attempts) > 0 {
+		v := s.verified(p, &write{client: verifytest.ID("com1"), found: later, revision: 1}, minute.Start())
+		if len(v.attempts) > 0 {
 			t.Errorf("%x: %+v", later, v)
 		}
 	}

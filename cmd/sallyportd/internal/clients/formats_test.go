@@ -17,7 +17,7 @@ import (
 // version: an option that a release does not know is an error.
 var options = []string{"old", "until", "services", "expires", "note"}
 
-// TestFormatsSoFar: a clients file with all options has the same meaning as ever.
+// TestFormatsSoFar: a clients file with all options keeps its meaning.
 func TestFormatsSoFar(t *testing.T) {
 	for _, file := range formattest.Files(t, 1, ".txt") {
 		lines, err := Parse(file.Path, bytes.NewReader(file.Text))
