@@ -17,7 +17,8 @@ import (
 )
 
 // target is a processor for which there are packages. It has nfpm's name, which each
-// format translates.
+// format translates. The format "openwrt" is the apk for OpenWrt from 25.12; earlier ones have
+// the ipk.
 type target struct {
 	nfpm    string
 	server  bool
@@ -26,11 +27,11 @@ type target struct {
 
 var targets = map[string]target{
 	"amd64": {"amd64", true, []string{"deb", "rpm", "apk"}},
-	"arm64": {"arm64", true, []string{"deb", "rpm", "apk", "ipk"}},
+	"arm64": {"arm64", true, []string{"deb", "rpm", "apk", "ipk", "openwrt"}},
 	// Programs for ARM run on version 5 and later. Debian's armel is for these.
-	"arm":    {"arm5", false, []string{"deb", "ipk"}},
-	"mips":   {"mips", false, []string{"ipk"}},
-	"mipsle": {"mipsle", false, []string{"ipk"}},
+	"arm":    {"arm5", false, []string{"deb", "ipk", "openwrt"}},
+	"mips":   {"mips", false, []string{"ipk", "openwrt"}},
+	"mipsle": {"mipsle", false, []string{"ipk", "openwrt"}},
 }
 
 // packages makes the packages of the client, and of the server where it is built.
@@ -47,7 +48,7 @@ func (r release) packages(arch string) error {
 		if err := r.pack(info, t, arch, format); err != nil {
 			return err
 		}
-		if !t.server || format == "ipk" {
+		if !t.server || router(format) {
 			continue
 		}
 		if info, err = r.server(arch, format); err != nil {
@@ -60,10 +61,20 @@ func (r release) packages(arch string) error {
 	return nil
 }
 
-// pack writes a package. OpenWrt has a name for each model of processor, so the ipk is for
-// "all", and the name of its file has the processor.
+// router reports whether a format is for OpenWrt.
+func router(format string) bool { return format == "ipk" || format == "openwrt" }
+
+// pack writes a package. OpenWrt has a name for each model of processor, so its packages are
+// for all processors, and the names of their files have the processor.
 func (r release) pack(info *nfpm.Info, t target, arch, format string) error {
 	info.Arch, info.IPK.Arch = t.nfpm, "all"
+	kind := format
+	if format == "openwrt" {
+		kind, info.APK.Arch = "apk", "noarch"
+	}
+	if kind == "apk" {
+		info.Description, _, _ = strings.Cut(info.Description, "\n") // it has no place for more
+	}
 	info.Version, info.VersionSchema, info.Release = r.version, "semver", "1"
 	info.MTime, info.RPM.BuildHost, info.DisableGlobbing = r.date, "localhost", true
 	info.Maintainer, info.License = "The authors of Sallyport <sallyport@gate.example.org>", "Unspecified"
@@ -72,19 +83,25 @@ func (r release) pack(info *nfpm.Info, t target, arch, format string) error {
 		if c.FileInfo == nil {
 			c.FileInfo = &files.ContentFileInfo{Mode: 0o644}
 		}
-		c.FileInfo.Owner, c.FileInfo.Group, c.FileInfo.MTime = "root", "root", r.date
+		if c.FileInfo.Owner == "" {
+			c.FileInfo.Owner, c.FileInfo.Group = "root", "root"
+		}
+		c.FileInfo.MTime = r.date
 	}
 	info = nfpm.WithDefaults(info)
-	if err := nfpm.PrepareForPackager(info, format); err != nil {
+	if err := nfpm.PrepareForPackager(info, kind); err != nil {
 		return err
 	}
-	packager, err := nfpm.Get(format)
+	packager, err := nfpm.Get(kind)
 	if err != nil {
 		return err
 	}
 	name := packager.ConventionalFileName(info)
-	if format == "ipk" {
+	switch format {
+	case "ipk":
 		name = fmt.Sprintf("%s_%s_%s.ipk", info.Name, r.version, arch)
+	case "openwrt":
+		name = fmt.Sprintf("%s_%s_openwrt_%s.apk", info.Name, r.version, arch)
 	}
 	var text bytes.Buffer
 	if err := packager.Package(info, &text); err != nil {
@@ -103,7 +120,7 @@ func plain(from, to string) *files.Content { return &files.Content{Source: from,
 // completions. Routers have neither man nor completions.
 func (r release) common(program, arch, format string) (files.Contents, error) {
 	contents := files.Contents{executable(r.program("linux", arch, program), "/usr/bin/"+program)}
-	if format == "ipk" {
+	if router(format) {
 		return contents, nil
 	}
 	pages, err := r.pages(program)
@@ -147,6 +164,13 @@ func (r release) server(arch, format string) (*nfpm.Info, error) {
 	// An rpm removes only the directories that it owns.
 	for _, dir := range []string{"/usr/lib/sallyport", "/usr/share/sallyport"} {
 		contents = append(contents, &files.Content{Destination: dir, Type: files.TypeDir, FileInfo: &files.ContentFileInfo{Mode: 0o755}})
+	}
+	if format == "apk" {
+		// apk restores the owner after the scripts, so the package has to name it.
+		contents = append(contents, &files.Content{
+			Destination: filepath.Dir(example), Type: files.TypeDir,
+			FileInfo: &files.ContentFileInfo{Mode: 0o750, Owner: "sallyport", Group: "sallyport"},
+		})
 	}
 	scripts, err := r.scripts(format)
 	return &nfpm.Info{

@@ -48,7 +48,9 @@ func main() {
 	}
 }
 
-var versions = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9a-z.]+)?$`)
+// versions are those that all formats know. Alpine has only these words for what comes before
+// a release.
+var versions = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-(alpha|beta|rc)[0-9]*)?$`)
 
 func (r release) make() error {
 	r.version = strings.TrimPrefix(r.version, "v")

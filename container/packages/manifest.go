@@ -17,6 +17,7 @@ var manifests = []manifest{
   desc "Port-knocking client: opens services that a Sallyport server hides"
   homepage "{{.URL}}"
   version "{{.Version}}"
+  depends_on :macos
 {{range .Archives}}
   on_{{if eq .Arch "arm64"}}arm{{else}}intel{{end}} do
     url "{{.URL}}"

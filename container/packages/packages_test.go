@@ -1,7 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"debug/buildinfo"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -13,79 +18,149 @@ import (
 // remove it in its scripts: dpkg keeps one that has disappeared for ever.
 var conffiles = []string{"/etc/sallyport/example.toml"}
 
-func TestDeb(t *testing.T) {
+// TestContents: modes, owners and times of all files of all packages, and which of them a
+// package manager keeps if they were edited.
+func TestContents(t *testing.T) {
 	r := made
-	deb := "sallyport-server_1.2.3-1_amd64.deb"
-	if got := strings.Fields(r.run(t, "dpkg-deb", "--info", deb, "conffiles")); !slices.Equal(got, conffiles) {
-		t.Errorf("got conffiles %q, want %q", got, conffiles)
-	}
-	listing := r.run(t, "dpkg-deb", "--contents", deb)
-	for _, want := range []string{
-		"-rwxr-xr-x root/root .* ./usr/bin/sallyportd",
-		"-rw-r--r-- root/root .* ./etc/sallyport/example.toml",
-		"-rw-r--r-- root/root .* ./usr/lib/systemd/system/sallyportd.service",
-		"-rw-r--r-- root/root .* ./usr/lib/systemd/system/sallyportd-firewall.service",
-		"-rw-r--r-- root/root .* ./usr/lib/sysusers.d/sallyport.conf",
-		"-rw-r--r-- root/root .* ./usr/share/man/man1/sallyportd-serve.1",
-		"-rw-r--r-- root/root .* ./usr/share/bash-completion/completions/sallyportd",
-	} {
-		if !regexp.MustCompile("(?m)^" + want + "$").MatchString(listing) {
-			t.Errorf("no line is %s:\n%s", want, listing)
+	for _, name := range r.packageNames(t) {
+		var config []string
+		for p, f := range r.open(t, name).files {
+			wantMode, owner := fs.FileMode(0o644), "root"
+			switch {
+			case f.mode.IsDir():
+				wantMode = fs.ModeDir | 0o755
+			case strings.HasPrefix(p, "/usr/bin/") || strings.HasPrefix(p, "/usr/lib/sallyport/") || p == "/usr/share/sallyport/lease-file":
+				wantMode = 0o755
+			}
+			if p == "/etc/sallyport" && strings.HasSuffix(name, ".apk") {
+				wantMode, owner = fs.ModeDir|0o750, "sallyport"
+			}
+			if f.mode != wantMode || f.owner != owner || f.group != owner {
+				t.Errorf("%s: %s is %v of %s:%s, want %v of %s", name, p, f.mode, f.owner, f.group, wantMode, owner)
+			}
+			if !f.time.Equal(r.date) {
+				t.Errorf("%s: %s has the time %v, want %v", name, p, f.time, r.date)
+			}
+			if f.config {
+				config = append(config, p)
+			}
 		}
-	}
-	dir := t.TempDir()
-	r.run(t, "dpkg-deb", "-x", deb, dir)
-	out, err := exec.Command("grep", "-r", "/usr/local/bin/sallyport", filepath.Join(dir, "usr/lib/systemd")).Output()
-	if err == nil {
-		t.Errorf("units name programs elsewhere: %s", out)
-	}
-	for arch, want := range map[string]string{"arm64": "arm64", "armel": "armel"} {
-		got := strings.TrimSpace(r.run(t, "dpkg-deb", "--field", "sallyport_1.2.3-1_"+arch+".deb", "Architecture"))
-		if got != want {
-			t.Errorf("got architecture %q, want %q", got, want)
+		want := []string(nil)
+		if strings.HasPrefix(name, "sallyport-server") {
+			want = conffiles
+		}
+		if !slices.Equal(config, want) {
+			t.Errorf("%s: got the configuration files %q, want %q", name, config, want)
 		}
 	}
 }
 
-// TestApk: there is no apk here, so tar reads the two parts, a gzip stream each.
-func TestApk(t *testing.T) {
+// TestFiles: each package has the files of its program, in the directories of its systems,
+// and a router gets the program only.
+func TestFiles(t *testing.T) {
 	r := made
-	apk := "sallyport-server_1.2.3-r1_x86_64.apk"
-	info := r.run(t, "tar", "-xzOf", apk, "--ignore-zeros", ".PKGINFO")
-	for _, want := range []string{"pkgname = sallyport-server", "pkgver = 1.2.3-r1", "arch = x86_64", "datahash = "} {
-		if !strings.Contains(info, "\n"+want) && !strings.HasPrefix(info, want) {
-			t.Errorf(".PKGINFO lacks %q:\n%s", want, info)
+	common := []string{"/usr/bin/P", "/usr/share/man/man1/P.1", "/usr/share/bash-completion/completions/P", "/usr/share/zsh/site-functions/_P", "/usr/share/fish/vendor_completions.d/P.fish"}
+	systemd := []string{"/usr/lib/systemd/system/sallyportd.service", "/usr/lib/systemd/system/sallyportd-firewall.service", "/usr/lib/sysusers.d/sallyport.conf"}
+	for _, name := range r.packageNames(t) {
+		c := r.open(t, name)
+		program, want := "sallyport", common
+		switch {
+		case strings.HasPrefix(name, "sallyport-server"):
+			program = "sallyportd"
+			want = append(slices.Clone(want), "/etc/sallyport/example.toml", "/usr/lib/sallyport/sallyport-nft", "/usr/share/sallyport/sallyportd-shield.conf", "/usr/share/man/man1/sallyportd-serve.1")
+			if !strings.HasSuffix(name, ".apk") {
+				want = append(want, systemd...)
+			}
+		case strings.HasSuffix(name, ".ipk") || strings.Contains(name, "openwrt"):
+			want = want[:1]
+			for p, f := range c.files {
+				if p != "/usr/bin/sallyport" && !f.mode.IsDir() {
+					t.Errorf("%s has %s", name, p)
+				}
+			}
 		}
-	}
-	listing := strings.Fields(r.run(t, "tar", "-tzf", apk, "--ignore-zeros"))
-	for _, want := range []string{".PKGINFO", ".post-install", ".post-upgrade", ".pre-deinstall", ".post-deinstall", "usr/bin/sallyportd", "etc/sallyport/example.toml"} {
-		if !slices.Contains(listing, want) {
-			t.Errorf("the apk lacks %s: %q", want, listing)
+		for _, p := range want {
+			if p = strings.ReplaceAll(p, "P", program); len(c.files[p].text) == 0 {
+				t.Errorf("%s lacks %s", name, p)
+			}
 		}
-	}
-	for _, name := range listing {
-		if strings.Contains(name, "systemd") {
-			t.Errorf("the apk has %s", name)
+		for p, f := range c.files {
+			if program == "sallyport" && strings.Contains(p, "sallyportd") || strings.HasSuffix(name, ".apk") && strings.Contains(p, "systemd") {
+				t.Errorf("%s has %s", name, p)
+			}
+			if path.Dir(p) != "/usr/bin" && bytes.Contains(f.text, []byte("/usr/local/bin/sallyport")) && !strings.HasPrefix(p, "/usr/share/man/") {
+				t.Errorf("%s: %s names programs elsewhere", name, p)
+			}
 		}
 	}
 }
 
-// TestIpk: a router gets the program, and nothing else.
-func TestIpk(t *testing.T) {
+// TestPrograms: each package has the program for its processor, and for the oldest model of
+// that processor, without floating point if some lack it.
+func TestPrograms(t *testing.T) {
 	r := made
-	dir := t.TempDir()
-	r.run(t, "tar", "-xzf", "sallyport_1.2.3_mips.ipk", "-C", dir)
-	control := r.run(t, "tar", "-xzOf", filepath.Join(dir, "control.tar.gz"), "./control")
-	if !strings.Contains(control, "Architecture: all\n") {
-		t.Errorf("the ipk is not for every OpenWrt:\n%s", control)
-	}
-	var files []string
-	for name := range strings.FieldsSeq(r.run(t, "tar", "-tzf", filepath.Join(dir, "data.tar.gz"))) {
-		if !strings.HasSuffix(name, "/") {
-			files = append(files, name)
+	processors := map[string]string{"amd64": "amd64", "x86_64": "amd64", "arm64": "arm64", "aarch64": "arm64", "armel": "arm", "arm": "arm", "mips": "mips", "mipsle": "mipsle"}
+	of := regexp.MustCompile(`[_.]([a-z0-9]+(_64)?)\.[a-z]+$`)
+	for _, name := range r.packageNames(t) {
+		for p, f := range r.open(t, name).files {
+			if path.Dir(p) != "/usr/bin" {
+				continue
+			}
+			info, err := buildinfo.Read(bytes.NewReader(f.text))
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			got := map[string]string{}
+			for _, s := range info.Settings {
+				got[s.Key] = s.Value
+			}
+			for key, want := range settings("linux", processors[of.FindStringSubmatch(name)[1]]) {
+				if got[key] != want {
+					t.Errorf("%s: got a program with %s=%s, want %s", name, key, got[key], want)
+				}
+			}
 		}
 	}
-	if !slices.Equal(files, []string{"./usr/bin/sallyport"}) {
-		t.Errorf("got %q, want the program only", files)
+}
+
+// TestPackageScripts: the server's packages run scripts at the same events, and the client's
+// none. A shell can read each.
+func TestPackageScripts(t *testing.T) {
+	r := made
+	for _, name := range r.packageNames(t) {
+		want := map[string][]string{
+			".deb": {"postinst", "postrm", "prerm"}, ".rpm": {"postin", "postun", "preun"},
+			".apk": {".post-deinstall", ".post-install", ".post-upgrade", ".pre-deinstall", ".pre-install"},
+		}[filepath.Ext(name)]
+		if !strings.HasPrefix(name, "sallyport-server") {
+			want = nil
+		}
+		var got []string
+		for script, text := range r.open(t, name).scripts {
+			got = append(got, script)
+			c := exec.Command("sh", "-n")
+			c.Stdin = strings.NewReader(text)
+			if out, err := c.CombinedOutput(); err != nil {
+				t.Errorf("%s: the script %s: %v %s", name, script, err, out)
+			}
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s: got the scripts %q, want %q", name, got, want)
+		}
+	}
+}
+
+// TestUser: the user that the scripts make, that of sysusers and that of the units are one.
+func TestUser(t *testing.T) {
+	text, err := os.ReadFile("sysusers.conf")
+	if err != nil || !strings.Contains(string(text), "\nu sallyport - ") {
+		t.Errorf("sysusers.conf makes no user sallyport: %v\n%s", err, text)
+	}
+	c := made.open(t, "sallyport-server_"+debVersion(made.version)+"-1_amd64.deb")
+	for _, unit := range []string{"sallyportd", "sallyportd-firewall"} {
+		text := string(c.files["/usr/lib/systemd/system/"+unit+".service"].text)
+		if !strings.Contains(text, "\nUser=sallyport\n") || !regexp.MustCompile(`(?m)^ExecStart=/usr/bin/sallyportd `).MatchString(text) {
+			t.Errorf("%s does not start /usr/bin/sallyportd as sallyport:\n%s", unit, text)
+		}
 	}
 }

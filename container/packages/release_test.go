@@ -2,14 +2,14 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
-// made is a release that tests share: it takes seconds to make.
+// made is a release that tests share: of stand-ins, or that in the directory
+// SALLYPORT_TEST_RELEASE, which "build" has made for all platforms without URL.
 var made release
 
 func TestMain(m *testing.M) {
@@ -17,91 +17,38 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	made = testRelease(dir)
+	made = testRelease(dir, "v1.2.3")
+	if given := os.Getenv("SALLYPORT_TEST_RELEASE"); given != "" {
+		if made, err = existing(made, given); err != nil {
+			panic(err)
+		}
+	}
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
 
-// testRelease makes a release for all platforms in a directory. Its programs are the one
-// of this test, which has modules in it, as those of the project do.
-func testRelease(dir string) release {
-	stage := filepath.Join(dir, "stage")
-	r := release{
-		version: "v1.2.3", date: time.Unix(1767366245, 0).UTC(), url: "https://gate.example.org/sallyport",
-		source: filepath.Join("..", ".."), stage: stage, out: filepath.Join(dir, "out"),
-	}
-	self, err := os.Executable()
+// existing returns a release as its files describe it.
+func existing(r release, dir string) (release, error) {
+	r.stage, r.out = "", dir
+	text, err := os.ReadFile(filepath.Join(dir, "homebrew", "sallyport.rb"))
 	if err != nil {
-		panic(err)
+		return r, err
 	}
-	text, err := os.ReadFile(self)
+	_, after, _ := strings.Cut(string(text), `version "`)
+	r.version, _, _ = strings.Cut(after, `"`)
+	bom, err := readSBOM(filepath.Join(dir, "sallyportd_"+r.version+"_linux_amd64.cdx.json"))
 	if err != nil {
-		panic(err)
+		return r, err
 	}
-	for _, platform := range []string{"linux_amd64", "linux_arm64", "linux_arm", "linux_mips", "linux_mipsle", "darwin_amd64", "darwin_arm64", "windows_amd64", "windows_arm64"} {
-		dir := filepath.Join(stage, "bin", platform)
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			panic(err)
-		}
-		programs := []string{"sallyport"}
-		switch {
-		case platform == "linux_amd64" || platform == "linux_arm64":
-			programs = append(programs, "sallyportd")
-		case strings.HasPrefix(platform, "windows"):
-			programs = []string{"sallyport.exe"}
-		}
-		for _, program := range programs {
-			if err := os.WriteFile(filepath.Join(dir, program), text, 0o700); err != nil {
-				panic(err)
-			}
-		}
-	}
-	for _, name := range []string{
-		"man/sallyport.1", "man/sallyport-knock.1", "man/sallyportd.1", "man/sallyportd-serve.1",
-		"completions/bash/sallyport", "completions/bash/sallyportd", "completions/zsh/_sallyport", "completions/zsh/_sallyportd",
-		"completions/fish/sallyport.fish", "completions/fish/sallyportd.fish",
-	} {
-		path := filepath.Join(stage, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			panic(err)
-		}
-		if err := os.WriteFile(path, []byte(name+"\n"), 0o600); err != nil {
-			panic(err)
-		}
-	}
-	if err := r.make(); err != nil {
-		panic(err)
-	}
-	return r
-}
-
-// read returns a file of the release.
-func (r release) read(t *testing.T, name string) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(r.out, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-// run returns the output of a program that reads files of a release.
-func (r release) run(t *testing.T, program string, args ...string) string {
-	t.Helper()
-	c := exec.Command(program, args...)
-	c.Dir = r.out
-	out, err := c.Output()
-	if err != nil {
-		t.Fatalf("%s %s: %v", program, strings.Join(args, " "), err)
-	}
-	return string(out)
+	r.date, err = time.Parse(time.RFC3339, bom.Metadata.Timestamp)
+	return r, err
 }
 
 // TestReproducible: the files, their names and their hashes do not depend on the directory,
 // on the modes of the sources, or on the clock.
 func TestReproducible(t *testing.T) {
-	one, other := made, testRelease(t.TempDir())
+	one, other := testRelease(t.TempDir(), "v1.2.3"), testRelease(t.TempDir(), "v1.2.3")
 	sums := one.read(t, "SHA256SUMS")
 	got := other.read(t, "SHA256SUMS")
 	for line := range strings.Lines(sums) {
@@ -112,23 +59,41 @@ func TestReproducible(t *testing.T) {
 	if len(got) != len(sums) {
 		t.Errorf("another build has other files:\n%s", got)
 	}
-	one.run(t, "sha256sum", "--quiet", "--strict", "--check", "SHA256SUMS")
-	for _, name := range []string{
-		"sallyport-server_1.2.3-1_amd64.deb", "sallyport-server_1.2.3-1_arm64.deb", "sallyport-server-1.2.3-1.x86_64.rpm", "sallyport-server-1.2.3-1.aarch64.rpm",
-		"sallyport-server_1.2.3-r1_x86_64.apk", "sallyport-server_1.2.3-r1_aarch64.apk",
-		"sallyport_1.2.3-1_amd64.deb", "sallyport_1.2.3-1_armel.deb", "sallyport-1.2.3-1.aarch64.rpm", "sallyport_1.2.3-r1_x86_64.apk",
-		"sallyport_1.2.3_mips.ipk", "sallyport_1.2.3_mipsle.ipk", "sallyport_1.2.3_arm.ipk", "sallyport_1.2.3_arm64.ipk",
-		"sallyport_1.2.3_macos_arm64.tar.gz", "sallyport_1.2.3_windows_amd64.zip", "homebrew/sallyport.rb", "winget/Sallyport.Sallyport.installer.yaml",
-		"sallyportd_1.2.3_linux_amd64.cdx.json", "sallyport_1.2.3_windows_arm64.cdx.json",
-	} {
+}
+
+// TestSums: SHA256SUMS has each file of the release, and no other.
+func TestSums(t *testing.T) {
+	r := made
+	r.run(t, "sha256sum", "--quiet", "--strict", "--check", "SHA256SUMS")
+	sums := r.read(t, "SHA256SUMS")
+	deb, apk := debVersion(r.version), strings.ReplaceAll(r.version, "-", "_")
+	names := strings.Fields(strings.NewReplacer("DEB", deb, "APK", apk, "VERSION", r.version).Replace(`
+		sallyport-server_DEB-1_amd64.deb sallyport-server_DEB-1_arm64.deb sallyport_DEB-1_amd64.deb sallyport_DEB-1_arm64.deb sallyport_DEB-1_armel.deb
+		sallyport-server-DEB-1.x86_64.rpm sallyport-server-DEB-1.aarch64.rpm sallyport-DEB-1.x86_64.rpm sallyport-DEB-1.aarch64.rpm
+		sallyport-server_APK-r1_x86_64.apk sallyport-server_APK-r1_aarch64.apk sallyport_APK-r1_x86_64.apk sallyport_APK-r1_aarch64.apk
+		sallyport_VERSION_openwrt_arm.apk sallyport_VERSION_openwrt_arm64.apk sallyport_VERSION_openwrt_mips.apk sallyport_VERSION_openwrt_mipsle.apk
+		sallyport_VERSION_arm.ipk sallyport_VERSION_arm64.ipk sallyport_VERSION_mips.ipk sallyport_VERSION_mipsle.ipk
+		sallyport_VERSION_macos_amd64.tar.gz sallyport_VERSION_macos_arm64.tar.gz sallyport_VERSION_windows_amd64.zip sallyport_VERSION_windows_arm64.zip
+		homebrew/sallyport.rb winget/Sallyport.Sallyport.yaml winget/Sallyport.Sallyport.locale.en-US.yaml winget/Sallyport.Sallyport.installer.yaml`))
+	for _, platform := range platforms {
+		for _, program := range programsFor(platform) {
+			names = append(names, strings.TrimSuffix(program, ".exe")+"_"+r.version+"_"+platform+".cdx.json")
+		}
+	}
+	for _, name := range names {
 		if !strings.Contains(sums, "  "+name+"\n") {
 			t.Errorf("SHA256SUMS lacks %s", name)
 		}
 	}
+	if got := strings.Count(sums, "\n"); got != len(names) {
+		t.Errorf("SHA256SUMS has %d files, want %d:\n%s", got, len(names), sums)
+	}
 }
 
 func TestVersions(t *testing.T) {
-	for version, valid := range map[string]bool{"v1.2.3": true, "1.2.3-rc1": true, "v1.2": false, "bf380c70": false, "": false} {
+	for version, valid := range map[string]bool{
+		"v1.2.3": true, "1.2.3-rc1": true, "v1.2.3-beta": true, "v1.2": false, "v1.2.3-rc.1": false, "v1.2.3-4-gbf380c70": false, "v1.2.3-next": false, "bf380c70": false, "": false,
+	} {
 		r := release{version: version, stage: t.TempDir(), out: t.TempDir()}
 		// A stage without programs is the next mistake.
 		if err := r.make(); err == nil || strings.Contains(err.Error(), "expected a version") == valid {
@@ -138,7 +103,7 @@ func TestVersions(t *testing.T) {
 }
 
 func TestFullDirectory(t *testing.T) {
-	r := made
+	r := testRelease(t.TempDir(), "v1.2.3")
 	if err := r.make(); err == nil || !strings.Contains(err.Error(), "empty directory") {
 		t.Errorf("a directory with files: got %v", err)
 	}

@@ -12,6 +12,10 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
+// specification is the version of CycloneDX that the files have: more tools read it than the
+// latest.
+const specification = cdx.SpecVersion1_6
+
 // sboms writes a bill of materials for each program of a directory. It has what the linker
 // has recorded in the program, and so exactly the modules that are in it.
 func (r release) sboms(dir, system, arch string) error {
@@ -30,7 +34,7 @@ func (r release) sboms(dir, system, arch string) error {
 		if err != nil {
 			return err
 		}
-		err = cdx.NewBOMEncoder(f, cdx.BOMFileFormatJSON).SetPretty(true).Encode(bom)
+		err = cdx.NewBOMEncoder(f, cdx.BOMFileFormatJSON).SetPretty(true).EncodeVersion(bom, specification)
 		if closed := f.Close(); err == nil {
 			err = closed
 		}
@@ -56,9 +60,10 @@ func (r release) sbom(path string) (*cdx.BOM, error) {
 		Hashes: &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: hash}},
 	}
 	compiler := cdx.Component{
-		BOMRef: "pkg:golang/std@" + info.GoVersion, Type: cdx.ComponentTypeLibrary,
-		Name: "std", Version: info.GoVersion, PackageURL: "pkg:golang/std@" + strings.TrimPrefix(info.GoVersion, "go"),
+		Type: cdx.ComponentTypeLibrary, Name: "std", Version: info.GoVersion,
+		PackageURL: packageURL("std", strings.TrimPrefix(info.GoVersion, "go")),
 	}
+	compiler.BOMRef = compiler.PackageURL
 	components, refs := []cdx.Component{compiler}, []string{compiler.BOMRef}
 	for _, m := range info.Deps {
 		if m.Replace != nil {
@@ -66,7 +71,7 @@ func (r release) sbom(path string) (*cdx.BOM, error) {
 		}
 		c := cdx.Component{
 			Type: cdx.ComponentTypeLibrary, Name: m.Path, Version: m.Version,
-			PackageURL: "pkg:golang/" + m.Path + "@" + m.Version,
+			PackageURL: packageURL(m.Path, m.Version),
 		}
 		c.BOMRef = c.PackageURL
 		// The sum of the directory's files, as in go.sum.
@@ -80,4 +85,10 @@ func (r release) sbom(path string) (*cdx.BOM, error) {
 	bom.Components = &components
 	bom.Dependencies = &[]cdx.Dependency{{Ref: name, Dependencies: &refs}}
 	return bom, nil
+}
+
+// packageURL returns the address of a module in the form of the purl specification: names of
+// modules are in lower case, and a plus in a version is escaped.
+func packageURL(module, version string) string {
+	return "pkg:golang/" + strings.ToLower(module) + "@" + strings.ReplaceAll(version, "+", "%2B")
 }

@@ -16,7 +16,7 @@ type maintainer struct {
 
 // calls are the ends of scripts: each format has its own arguments for one event. The
 // functions are those of server.sh.
-var calls = map[string]struct{ installed, upgraded, removing, removed string }{
+var calls = map[string]struct{ before, installed, upgraded, removing, removed string }{
 	"deb": {
 		installed: `case $1 in configure) if [ -n "${2-}" ]; then installed upgrade; else installed new; fi ;; esac`,
 		removing:  `case $1 in remove) removing ;; esac`,
@@ -28,6 +28,7 @@ var calls = map[string]struct{ installed, upgraded, removing, removed string }{
 		removed:   `if [ "$1" = 0 ]; then removed; fi`,
 	},
 	"apk": {
+		before:    `make_user`, // who owns a directory of the package
 		installed: `installed new`,
 		upgraded:  `installed upgrade`,
 		removing:  `removing`,
@@ -53,6 +54,7 @@ func (r release) scripts(format string) (m maintainer, err error) {
 		name, call string
 		to         *string
 	}{
+		{"before", call.before, &m.common.PreInstall},
 		{"installed", call.installed, &m.common.PostInstall},
 		{"upgraded", call.upgraded, &m.apkUpgraded},
 		{"removing", call.removing, &m.common.PreRemove},

@@ -27,6 +27,7 @@ func TestScripts(t *testing.T) {
 		{"rpm", "removing", "0", "removing"},
 		{"rpm", "removed", "1", ""},
 		{"rpm", "removed", "0", "removed"},
+		{"apk", "before", "1.2.3-r1", "make_user"},
 		{"apk", "installed", "1.2.3-r1", "installed new"},
 		{"apk", "upgraded", "1.2.3-r1 1.2.2-r1", "installed upgrade"},
 		{"apk", "removing", "1.2.3-r1", "removing"},
@@ -41,7 +42,7 @@ func TestScripts(t *testing.T) {
 		}
 		call := lastLine(string(text))
 		functions := strings.TrimSuffix(string(text), call+"\n")
-		stubs := "\ninstalled() { echo installed $1; }\nremoving() { echo removing; }\nremoved() { echo removed; }\npurged() { echo purged; }\n"
+		stubs := "\nmake_user() { echo make_user; }\ninstalled() { echo installed $1; }\nremoving() { echo removing; }\nremoved() { echo removed; }\npurged() { echo purged; }\n"
 		c := exec.Command("sh", append([]string{"-c", functions + stubs + call, "script"}, strings.Fields(row.args)...)...)
 		out, err := c.CombinedOutput()
 		if got := strings.TrimSpace(string(out)); err != nil || got != row.want {
