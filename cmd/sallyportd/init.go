@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/cmd/internal/cli"
+	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/internal/output"
 	"sallyport/cmd/internal/profile"
 	"sallyport/cmd/internal/textfile"
@@ -263,15 +264,23 @@ func writeNew(dir string, files []legacy.File) error {
 		}
 	}
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the directory: %w", err)
+		return unwritable(fmt.Errorf("make the directory: %w", err))
 	}
 	for i, f := range files {
 		if err := durable.CreateFile(filepath.Join(dir, f.Name), []byte(f.Text), 0o600); err != nil {
 			for _, made := range files[:i] {
 				durable.Remove(filepath.Join(dir, made.Name))
 			}
-			return fmt.Errorf("write %s: %w", f.Name, err)
+			return unwritable(fmt.Errorf("write %s: %w", f.Name, err))
 		}
 	}
 	return nil
+}
+
+// unwritable adds a hint to the error of a new file: what prevents it.
+func unwritable(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return cli.WithHint(err, fmt.Sprintf("this process runs as user %d: let it write to the directory, or name another directory", os.Geteuid()))
+	}
+	return hint.Writing(err)
 }

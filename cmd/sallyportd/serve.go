@@ -29,6 +29,7 @@ import (
 	"sallyport/sessions/gate"
 	"sallyport/sessions/gate/runner"
 	"sallyport/sessions/state"
+	"sallyport/sessions/syserror"
 )
 
 func serveCommand(env cli.Env) *cobra.Command {
@@ -84,6 +85,9 @@ and nothing was changed.`,
 				SelfTest: selftest.Usual(), Manager: systemd.FromEnvironment(os.Getenv),
 			}
 			s, err := newServer(c.Context(), path, resumed, serverEnv)
+			if syserror.ReadOnly.In(err) {
+				return cli.WithHint(err, "the server writes there: mount the file system, or the volume of the container, writable")
+			}
 			if err != nil {
 				return privilege.Unreadable(err)
 			}

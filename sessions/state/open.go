@@ -184,7 +184,7 @@ func lockWith(
 	defer cancel()
 	lock, err := take(ctx, filepath.Join(dir, FileName+".lock"))
 	switch {
-	case err != nil && ctx.Err() != nil:
+	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled):
 		return nil, &LockedError{dir}
 	case err != nil:
 		return nil, fmt.Errorf("lock the state directory: %w", err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -169,9 +170,38 @@ func Unreadable(err error) error {
 	way := "give the user or one of the groups access to that path"
 	var of *fs.PathError
 	if errors.As(err, &of) {
-		way += fmt.Sprintf(", for example: chown %d '%s'", is.uids[1], of.Path)
+		if dir := denyingDirectory(of.Path); dir != "" {
+			way = fmt.Sprintf("give the user or one of the groups access to the directory '%s'", dir)
+		} else {
+			way += fmt.Sprintf(", for example: chown %d '%s'", is.uids[1], of.Path)
+		}
 	}
 	return hint.With(err, fmt.Sprintf("this process runs as user %s, with the groups %s and no privilege: %s", who, strings.Join(groups, ", "), way))
+}
+
+// denyingDirectory returns the directory that prevents the use of a file: one that this
+// process may not enter, or that of a file that does not exist.
+func denyingDirectory(path string) string {
+	var enter func(dir string) string
+	enter = func(dir string) string {
+		if up := filepath.Dir(dir); up != dir {
+			if denying := enter(up); denying != "" {
+				return denying
+			}
+		}
+		if unix.Faccessat(unix.AT_FDCWD, dir, unix.X_OK, unix.AT_EACCESS) == unix.EACCES {
+			return dir
+		}
+		return ""
+	}
+	dir := filepath.Dir(path)
+	if denying := enter(dir); denying != "" {
+		return denying
+	}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && filepath.IsAbs(path) {
+		return dir
+	}
+	return ""
 }
 
 // groupName returns a group's name and number, or the number alone.

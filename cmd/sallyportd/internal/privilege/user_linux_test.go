@@ -202,4 +202,10 @@ func TestUnreadable(t *testing.T) {
 	if err := error(&os.PathError{Op: "open", Path: "x", Err: unix.EACCES}); Unreadable(err) == err {
 		t.Error("a file: no hint")
 	}
+	// A file that cannot be made: the directory is what the user requires.
+	dir := t.TempDir()
+	err := Unreadable(&os.PathError{Op: "open", Path: filepath.Join(dir, "new"), Err: unix.EACCES})
+	if hint := err.(interface{ Hint() string }).Hint(); !strings.HasSuffix(hint, "access to the directory '"+dir+"'") || strings.Contains(hint, "chown") {
+		t.Errorf("a file that does not exist: %s", hint)
+	}
 }
