@@ -3,6 +3,7 @@ package manual
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,10 @@ import (
 
 func program() *cobra.Command {
 	root := &cobra.Command{Use: "gate", Short: "Open a gate"}
-	root.AddCommand(&cobra.Command{Use: "close", Short: "Close the gate", Run: func(*cobra.Command, []string) {}})
+	shut := &cobra.Command{Use: "close", Short: "Close the gate", Long: "Close the gate.\n\nIt stays closed.", Run: func(*cobra.Command, []string) {}}
+	shut.Flags().BoolP("slowly", "s", false, "without a noise")
+	shut.Flags().String("by", "", "the `name` of the guard")
+	root.AddCommand(shut)
 	return root
 }
 
@@ -23,7 +27,7 @@ func TestWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"gate.1":       `"Jan 2026" "Sallyport v1.2.3"`,
+		"gate.1":       `"2026-01-02" "Sallyport v1.2.3"`,
 		"gate-close.1": "Close the gate",
 	} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
@@ -32,6 +36,22 @@ func TestWrite(t *testing.T) {
 		}
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%s lacks %s:\n%s", name, want, text)
+		}
+		// What mandoc warns of, or shows as gaps.
+		if found := regexp.MustCompile(`\n\n|\t`).FindString(string(text)); found != "" {
+			t.Errorf("%s has %q:\n%s", name, found, text)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "gate-close.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		".SH OPTIONS\n.TP\n\\fB--by\\fP=\"\"\nthe \\fBname\\fR of the guard\n.TP\n", ".TP\n\\fB-s\\fP, \\fB--slowly\\fP[=false]\nwithout a noise\n",
+		"Close the gate.\n.PP\nIt stays closed.\n.SH OPTIONS",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("gate-close.1 lacks %q:\n%s", want, text)
 		}
 	}
 }
