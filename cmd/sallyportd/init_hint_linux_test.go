@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestInitCannotWrite: the error of a directory in which "init" cannot write says what
-// prevents it.
+// TestInitCannotWrite: the error of a directory in which "init" cannot write has a hint
+// with the cause.
 func TestInitCannotWrite(t *testing.T) {
 	for number, want := range map[syscall.Errno]string{
 		syscall.EROFS:  "read-only",

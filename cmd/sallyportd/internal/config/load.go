@@ -128,6 +128,8 @@ func read(path string) ([]byte, error) {
 	switch {
 	case errors.Is(cause, fs.ErrNotExist):
 		err = hint.With(err, "make one: sallyportd init DIR; or name it with -c FILE or SALLYPORTD_CONFIG")
+	case errors.Is(cause, syscall.EISDIR) && filepath.Ext(path) == ".toml":
+		err = hint.With(err, "engines of containers make an empty directory if the file to mount does not exist on the host")
 	case errors.Is(cause, syscall.EISDIR):
 		err = hint.With(err, "name the file in it: -c "+filepath.Join(path, "sallyportd.toml"))
 	case errors.Is(cause, fs.ErrPermission):

@@ -205,7 +205,8 @@ func TestUnreadable(t *testing.T) {
 	// A file that cannot be made: the directory is what the user requires.
 	dir := t.TempDir()
 	err := Unreadable(&os.PathError{Op: "open", Path: filepath.Join(dir, "new"), Err: unix.EACCES})
-	if hint := err.(interface{ Hint() string }).Hint(); !strings.HasSuffix(hint, "access to the directory '"+dir+"'") || strings.Contains(hint, "chown") {
+	hint := err.(interface{ Hint() string }).Hint()
+	if !strings.HasSuffix(hint, "access to the directory '"+dir+"'") || strings.Contains(hint, "chown") {
 		t.Errorf("a file that does not exist: %s", hint)
 	}
 }
