@@ -84,7 +84,8 @@ func checksums(t *testing.T, name string, data []byte) {
 			t.Fatal(err)
 		}
 		trimmed := strings.TrimSuffix(h.Name, "/")
-		if parent := trimmed[:max(0, strings.LastIndexByte(trimmed, '/'))]; !dirs[parent] || strings.HasPrefix(h.Name, "/") || strings.HasPrefix(h.Name, "./") {
+		parent := trimmed[:max(0, strings.LastIndexByte(trimmed, '/'))]
+		if !dirs[parent] || strings.HasPrefix(h.Name, "/") || strings.HasPrefix(h.Name, "./") {
 			t.Errorf("%s: %s comes before its directory, or is not relative", name, h.Name)
 		}
 		if h.Typeflag == tar.TypeDir {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// debVersion returns a version as deb, rpm and ipk have it: what comes before a release
-// begins with a tilde, so that it is older than the release.
+// debVersion returns a version as deb, rpm and ipk have it: a candidate
+// has a tilde, so that it is older than the release.
 func debVersion(version string) string { return strings.Replace(version, "-", "~", 1) }
 
 // TestDeb: the fields, as dpkg reads them.
@@ -28,7 +28,8 @@ func TestDeb(t *testing.T) {
 				t.Errorf("%s: got the %s %q, want %s", name, key, got, pattern)
 			}
 		}
-		if got := field(c.control, "Package", ": ") + "_" + field(c.control, "Version", ": ") + "_" + field(c.control, "Architecture", ": ") + ".deb"; got != name {
+		got := field(c.control, "Package", ": ") + "_" + field(c.control, "Version", ": ") + "_" + field(c.control, "Architecture", ": ") + ".deb"
+		if got != name {
 			t.Errorf("%s is the package %s", name, got)
 		}
 		var size int
@@ -62,7 +63,7 @@ func TestIPK(t *testing.T) {
 	}
 }
 
-// TestOrderOfVersions: what comes before a release is older than it in each format.
+// TestOrderOfVersions: a candidate is older than its release in each format.
 func TestOrderOfVersions(t *testing.T) {
 	r := testRelease(t.TempDir(), "v1.2.3-rc1")
 	for _, name := range []string{

@@ -72,8 +72,11 @@ func (r release) pack(info *nfpm.Info, t target, arch, format string) error {
 	if format == "openwrt" {
 		kind, info.APK.Arch = "apk", "noarch"
 	}
-	if kind == "apk" {
-		info.Description, _, _ = strings.Cut(info.Description, "\n") // it has no place for more
+	switch first, rest, _ := strings.Cut(info.Description, "\n"); kind {
+	case "apk":
+		info.Description = first // it has no place for more
+	case "rpm":
+		info.RPM.Summary, info.Description = first, rest
 	}
 	info.Version, info.VersionSchema, info.Release = r.version, "semver", "1"
 	info.MTime, info.RPM.BuildHost, info.DisableGlobbing = r.date, "localhost", true

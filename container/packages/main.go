@@ -48,8 +48,7 @@ func main() {
 	}
 }
 
-// versions are those that all formats know. Alpine has only these words for what comes before
-// a release.
+// versions are those that all formats know. Alpine has only these words for candidates.
 var versions = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-(alpha|beta|rc)[0-9]*)?$`)
 
 func (r release) make() error {

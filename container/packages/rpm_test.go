@@ -23,6 +23,7 @@ func (h rpmHeader) text(tag uint32) string { return strings.Join(h.texts[tag], "
 // tags of an rpm: rpmtag.h.
 const (
 	rpmSHA256, rpmSignedSize                        = 273, 1000
+	rpmSummary, rpmDescription                      = 1004, 1005
 	rpmName, rpmVersion, rpmRelease, rpmArch, rpmOS = 1000, 1001, 1002, 1022, 1021
 	rpmPostIn, rpmPreUn, rpmPostUn                  = 1024, 1025, 1026
 	rpmModes, rpmTimes, rpmDigests, rpmFlags        = 1030, 1034, 1035, 1037
@@ -72,7 +73,8 @@ func (r release) rpmHeader(t *testing.T, name string) (h rpmHeader, payload []by
 		t.Errorf("%s: got the hash %s of %d bytes, want %x of %d", name, signature.text(rpmSHA256), signature.numbers[rpmSignedSize], hash, len(rest))
 	}
 	payload = rest[size:]
-	if hash = sha256.Sum256(payload); h.text(rpmPayloadDigest) != hex.EncodeToString(hash[:]) || h.text(rpmCompressor) != "gzip" {
+	hash = sha256.Sum256(payload)
+	if h.text(rpmPayloadDigest) != hex.EncodeToString(hash[:]) || h.text(rpmCompressor) != "gzip" {
 		t.Errorf("%s: got the hash %s of the files, want %x", name, h.text(rpmPayloadDigest), hash)
 	}
 	return h, payload
@@ -144,8 +146,13 @@ func TestRPM(t *testing.T) {
 			continue
 		}
 		h, _ := r.rpmHeader(t, name)
-		if got := h.text(rpmName) + "-" + h.text(rpmVersion) + "-" + h.text(rpmRelease) + "." + h.text(rpmArch) + ".rpm"; got != name || h.text(rpmOS) != "linux" {
+		got := h.text(rpmName) + "-" + h.text(rpmVersion) + "-" + h.text(rpmRelease) + "." + h.text(rpmArch) + ".rpm"
+		if got != name || h.text(rpmOS) != "linux" {
 			t.Errorf("%s is the package %s for %s", name, got, h.text(rpmOS))
+		}
+		summary, description := h.text(rpmSummary), h.text(rpmDescription)
+		if len(summary) < 10 || len(description) < 10 || strings.Contains(description, summary) {
+			t.Errorf("%s: got the summary %q, and the description %q", name, summary, description)
 		}
 		for _, required := range h.texts[rpmRequires] {
 			if required != "/bin/sh" && !strings.HasPrefix(required, "rpmlib(") {

@@ -67,7 +67,8 @@ func TestSBOM(t *testing.T) {
 			}
 			text := r.shipped(t, program, platform)
 			hash := sha256.Sum256(text)
-			if c := bom.Metadata.Component; c.Name != program || c.Version != r.version || (*c.Hashes)[0].Value != hex.EncodeToString(hash[:]) {
+			c := bom.Metadata.Component
+			if c.Name != program || c.Version != r.version || (*c.Hashes)[0].Value != hex.EncodeToString(hash[:]) {
 				t.Errorf("%s: got the program %+v with %v", name, c, c.Hashes)
 			}
 			info, err := buildinfo.Read(bytes.NewReader(text))

@@ -28,7 +28,7 @@ var calls = map[string]struct{ before, installed, upgraded, removing, removed st
 		removed:   `if [ "$1" = 0 ]; then removed; fi`,
 	},
 	"apk": {
-		before:    `make_user`, // who owns a directory of the package
+		before:    `make_user`, // the owner of a directory of the package
 		installed: `installed new`,
 		upgraded:  `installed upgrade`,
 		removing:  `removing`,

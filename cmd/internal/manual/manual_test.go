@@ -37,7 +37,7 @@ func TestWrite(t *testing.T) {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%s lacks %s:\n%s", name, want, text)
 		}
-		// What mandoc warns of, or shows as gaps.
+		// Mandoc warns of a tab, and shows a blank line as a gap.
 		if found := regexp.MustCompile(`\n\n|\t`).FindString(string(text)); found != "" {
 			t.Errorf("%s has %q:\n%s", name, found, text)
 		}
