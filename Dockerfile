@@ -36,16 +36,16 @@ RUN go build -trimpath -ldflags="-s -w -X sallyport/cmd/internal/cli.given=$VERS
     done \
  && mkdir -p /image/etc/sallyport /image/var/lib/sallyport /image/home/sallyport \
  && echo 'sallyport:x:65532:65532::/home/sallyport:/' >/image/etc/passwd \
- && echo 'sallyport:x:65532:' >/image/etc/group \
- && chmod 700 /image/var/lib/sallyport /image/home/sallyport
+ && echo 'sallyport:x:65532:' >/image/etc/group
 
 FROM scratch
 COPY --from=build /image/usr /usr
 COPY --from=build /image/etc /etc
 COPY --from=build --chown=65532:65532 /image/var/lib/sallyport /var/lib/sallyport
 COPY --from=build --chown=65532:65532 /image/home/sallyport /home/sallyport
-# In this stage: the classic builder loses the attribute in a copy between stages.
-RUN ["/usr/lib/sallyport/with-capabilities", "--grant"]
+# In this stage: the classic builder loses the attribute in a copy between stages, and the
+# modes of directories that are copied themselves.
+RUN ["/usr/lib/sallyport/with-capabilities", "--grant", "/var/lib/sallyport", "/home/sallyport"]
 ENV HOME=/home/sallyport PATH=/usr/bin
 USER 65532:65532
 # The exit code is 0 too if the container runs no server.

@@ -12,8 +12,9 @@
 // what the file grants, and the program starts without. Root gets its capabilities from
 // the kernel, and so from this command nothing.
 //
-// With --grant, it writes the grant to its own file: the last step of the image's build,
-// because a copy between stages may lose it.
+// With --grant, it writes the grant to its own file, and lets only their owner enter the
+// directories that follow: the last step of the image's build, because a copy between stages
+// may lose both.
 package main
 
 import (
@@ -40,6 +41,9 @@ func main() {
 	}
 	if os.Args[1] == "--grant" {
 		check("write the grant", unix.Setxattr("/proc/self/exe", "security.capability", grant(), 0))
+		for _, dir := range os.Args[2:] {
+			check("close "+dir, os.Chmod(dir, 0o700))
+		}
 		return
 	}
 	if os.Geteuid() != 0 {

@@ -56,11 +56,18 @@ func TestGrantedByFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if out, err := exec.Command(command, "--grant").CombinedOutput(); err != nil {
+	open := filepath.Join(dir, "open")
+	if err := os.Mkdir(open, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(command, "--grant", open).CombinedOutput(); err != nil {
 		if bytes.Contains(out, []byte("not permitted")) || bytes.Contains(out, []byte("not supported")) {
 			t.Skipf("no attributes of files here: %s", out)
 		}
 		t.Fatalf("%v: %s", err, out)
+	}
+	if info, err := os.Stat(open); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the directory has the mode %v, %v", info.Mode(), err)
 	}
 	const none, admin = "0000000000000000", "0000000000001000"
 	for _, row := range []struct {
