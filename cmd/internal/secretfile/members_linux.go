@@ -15,6 +15,14 @@ type members struct {
 	foreign bool       // there are other lists, as of a directory service
 }
 
+// GroupOnlyOf reports whether a group of this host has no other members than these users,
+// as far as the host's lists of users and groups show. A group without an entry in the
+// lists has none.
+func GroupOnlyOf(gid int, users ...int) bool {
+	uids, _, complete := new(members).of(gid)
+	return complete && !slices.ContainsFunc(uids, func(uid int) bool { return !slices.Contains(users, uid) })
+}
+
 // of returns the members of a group, whether the host's lists contain the group,
 // and whether these are all members.
 func (m *members) of(gid int) (uids []int, listed, complete bool) {

@@ -56,8 +56,9 @@
 //   - If the host delegates a control group, each run has one below that of its runner,
 //     which its supervisor enters before it starts the program (group_linux.go). The
 //     runner kills and removes it at the end of the run. The server kills the whole
-//     when the runner has ended, through cgroup.kill, which only root can open. A
-//     program can move to the control group of another run of its user, and no further.
+//     when the runner has ended, through cgroup.kill, which the user of the programs
+//     cannot open. A program can move to the control group of another run of its user,
+//     and no further.
 //   - If a runner and a supervisor are killed together, without any of both, processes
 //     can be left. The runner of the next server finds them by SALLYPORT_INSTANCE in
 //     their environment, and kills them before it starts a program.

@@ -69,24 +69,17 @@ func marked(path string) bool {
 }
 
 // programsGroup makes a control group for the programs of a user, and returns it
-// locked. The lock ends with the server, which keeps cgroup.kill open: only root can
-// open that file.
-func programsGroup(who identity) (_ *runner.Group, err error) {
+// locked. The lock ends with the server, which keeps cgroup.kill open: the user of the
+// programs cannot open that file. Server is the number of the server's user.
+func programsGroup(who identity, server int) (_ *runner.Group, err error) {
 	own, err := delegated()
 	if err != nil {
 		return nil, err
 	}
 	defer own.Close()
 	prefix := fmt.Sprintf("programs-%d-", who.uid)
-	removeLeftovers(own, prefix)
-	var g *runner.Group
-	name := ""
-	for n := range 16 {
-		name = fmt.Sprint(prefix, n)
-		if g, err = runner.MakeGroup(own, name); !errors.Is(err, unix.EEXIST) {
-			break
-		}
-	}
+	removeLeftovers(own, prefix, who)
+	g, name, err := makeGroup(own, prefix, who.gid)
 	if err != nil {
 		return nil, err
 	}
@@ -106,12 +99,7 @@ func programsGroup(who identity) (_ *runner.Group, err error) {
 	if err := writeIn(dir, "cgroup.max.descendants", maxGroups); err != nil {
 		return nil, err
 	}
-	// The user needs both to make groups, and to move processes between them. The
-	// other files stay those of root.
-	if err := unix.Fchownat(dir, "cgroup.procs", who.uid, who.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return nil, err
-	}
-	return g, unix.Fchown(dir, who.uid, who.gid)
+	return g, hand(g, who, server)
 }
 
 func lock(g *runner.Group) error { return unix.Flock(int(g.Kill.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
@@ -138,19 +126,19 @@ func (in inheritance) enterGroup() {
 // removeLeftovers ends what servers that were killed have left, together with their
 // runners. A runner that lives stops its programs itself: its control group stays
 // until the next start.
-func removeLeftovers(own *os.File, prefix string) {
+func removeLeftovers(own *os.File, prefix string, who identity) {
 	entries, err := own.ReadDir(-1)
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), prefix) {
-			removeLeftover(own, e.Name())
+			removeLeftover(own, e.Name(), who)
 		}
 	}
 }
 
-func removeLeftover(own *os.File, name string) {
+func removeLeftover(own *os.File, name string, who identity) {
 	g, err := runner.OpenGroup(own, name)
 	if err != nil {
 		return
@@ -166,7 +154,11 @@ func removeLeftover(own *os.File, name string) {
 			return
 		}
 	}
-	if g.End(leftoverTime) == nil {
-		runner.RemoveGroup(own, name)
+	if g.End(leftoverTime) != nil || runner.RemoveGroup(own, name) == nil {
+		return
 	}
+	// Programs have made groups below those of their runs, and only their user, or a
+	// process with CAP_CHOWN, can remove these.
+	who.as(func() { runner.RemoveGroup(own, name) })
+	runner.RemoveGroup(own, name)
 }

@@ -42,14 +42,27 @@ func testGroup(t *testing.T, name string) *runner.Group {
 	return g
 }
 
-// delegate starts a command in a control group that is marked as systemd does.
-func delegate(t *testing.T, cmd *exec.Cmd) {
+// delegate starts a command in a control group that is marked as systemd does. A user
+// other than root gets the control group, and the capabilities of the unit for programs.
+func delegate(t *testing.T, cmd *exec.Cmd, uid int) *runner.Group {
 	t.Helper()
-	g := testGroup(t, "delegate")
-	if err := unix.Fsetxattr(int(g.Dir.Fd()), "user.delegate", []byte("1"), 0); err != nil {
+	g := testGroup(t, fmt.Sprint("delegate-", uid))
+	dir := int(g.Dir.Fd())
+	if err := unix.Fsetxattr(dir, "user.delegate", []byte("1"), 0); err != nil {
 		t.Fatal(err)
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(g.Dir.Fd())}
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: dir}
+	if uid == 0 {
+		return g
+	}
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}
+	cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_SYS_ADMIN}
+	for _, file := range []string{".", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"} {
+		if err := unix.Fchownat(dir, file, uid, uid, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return g
 }
 
 // TestLeftoverGroups: the next start ends what a server and a runner have left, unless
@@ -106,7 +119,7 @@ func TestLeftoverGroups(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer again.Close()
-			removeLeftovers(again, "programs-4343-")
+			removeLeftovers(again, "programs-4343-", identity{4343, 4343, []int{4343}})
 			some, err := own.Populated()
 			if err != nil || some == row.ends {
 				t.Errorf("processes are left: %t, %v", some, err)

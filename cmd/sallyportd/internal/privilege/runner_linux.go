@@ -108,7 +108,7 @@ func startRunners(p Plan, h Host) (descriptors, error) {
 		return nil, err
 	}
 	for _, uid := range slices.Sorted(maps.Keys(all)) {
-		d, err := startRunner(all[uid], users[uid], p.Runner, h.Held&SysAdmin != 0)
+		d, err := startRunner(all[uid], users[uid], server, p.Runner, h.Held&SysAdmin != 0)
 		if err != nil {
 			return nil, fmt.Errorf("start the process that starts the programs of user %s: %w", all[uid][0].User, err)
 		}
@@ -130,13 +130,13 @@ type runnerEnds struct {
 // startRunner starts a runner, in namespaces of processes and mounts if the host
 // allows that: the kernel then kills all its programs with it. If the host delegates a
 // control group, runner and programs are in one below it.
-func startRunner(programs []program.Program, who identity, command []string, isolate bool) (runnerEnds, error) {
+func startRunner(programs []program.Program, who identity, server int, command []string, isolate bool) (runnerEnds, error) {
 	policy, err := runner.PolicyFile(programs)
 	if err != nil {
 		return runnerEnds{}, err
 	}
 	defer policy.Close()
-	group, err := programsGroup(who)
+	group, err := programsGroup(who, server)
 	if err != nil {
 		group = nil // without one, the supervisors and the runner end all processes
 	}

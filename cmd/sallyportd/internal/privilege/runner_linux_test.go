@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 
 // users are the server's user and those of two programs, which no list of users has. A
 // test that runs at the same time has others: the processes try to trace each other.
-var users = map[string][3]int{"plain": {4242, 4343, 4444}, "namespace": {5252, 5353, 5454}, "cgroup": {6262, 6363, 6464}}
+var users = map[string][3]int{"plain": {4242, 4343, 4444}, "namespace": {5252, 5353, 5454}, "cgroup": {6262, 6363, 6464}, "unit": {7262, 7363, 7464}}
 
 // process is what a probe has found out about a process.
 type process struct {
@@ -191,19 +191,23 @@ func TestRunners(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			cmd := exec.Command(executable(t), "-test.run=^TestRunners$", "-test.v")
+			cmd := exec.Command("/proc/self/exe", "-test.run=^TestRunners$", "-test.v")
 			if end := netns.Deadline(t); !end.IsZero() {
 				cmd.Args = append(cmd.Args, "-test.timeout="+time.Until(end).String())
 			}
 			cmd.Env = append(os.Environ(), stage+"=split", "DIR="+dir, "WAY="+way)
-			if way == "cgroup" {
-				delegate(t, cmd)
+			switch way {
+			case "cgroup":
+				delegate(t, cmd, 0)
+			case "unit":
+				delegate(t, cmd, users[way][0])
 			}
 			out, err := cmd.CombinedOutput()
 			if err != nil || !strings.Contains(string(out), "--- PASS") {
 				t.Errorf("%v\n%s", err, out)
 			}
-			if want := fmt.Sprintf("cgroup=%t", way == "cgroup"); strings.Count(string(out), want) != 2 {
+			want := fmt.Sprintf("cgroup=%t", way == "cgroup" || way == "unit")
+			if strings.Count(string(out), want) != 2 {
 				t.Errorf("expected %s of two runners\n%s", want, out)
 			}
 		})
