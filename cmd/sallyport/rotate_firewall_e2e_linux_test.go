@@ -111,7 +111,9 @@ func TestRotatingFirewall(t *testing.T) {
 	n.await("the server to notice", func() bool { return n.logged("firewall holder lost") == 1 })
 	n.hold()
 	n.await("the next holder", func() bool { return n.logged("firewall holder connected") == 1 })
-	closed("with the next holder", ports)
+	for name, port := range ports {
+		n.await(name+" with the next holder", func() bool { return open(name, port) })
+	}
 	if err := n.stop(); err != nil {
 		t.Errorf("the server stopped with %v", err)
 	}

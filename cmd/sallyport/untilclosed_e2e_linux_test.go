@@ -448,7 +448,7 @@ func TestUntilClosedRevoked(t *testing.T) {
 	}
 }
 
-// TestUntilClosedWithHolder: while the holder is gone, the service is closed; with the
+// TestUntilClosedWithHolder: while the holder is gone for long, the service is closed; with the
 // next one it is open again, unless its client has lost the right meanwhile.
 func TestUntilClosedWithHolder(t *testing.T) {
 	long(t)
@@ -467,7 +467,7 @@ func TestUntilClosedWithHolder(t *testing.T) {
 		n.held("with a holder", "pour", "proxy")
 		holder.Process.Kill()
 		holder.Wait()
-		n.await("the server to notice", func() bool { return n.logged("firewall holder lost") == i+1 })
+		n.await("the end of the leases", func() bool { return n.logged("firewall holder lost; all leases end") == i+1 })
 		n.await("the services to close", func() bool { return !n.reaches(n.client, asClient+":5400") })
 		n.shut("without a holder", "pour", "proxy")
 		if rows := n.leaseRows(); len(rows) != 2 || rows[0].InForce || rows[1].InForce {

@@ -219,7 +219,7 @@ func TestViaProxy(t *testing.T) {
 
 	holder.Process.Kill()
 	holder.Wait()
-	n.await("the server to notice", func() bool { return n.logged("firewall holder lost") == 1 })
+	n.await("the end of the leases", func() bool { return n.logged("firewall holder lost; all leases end") == 1 })
 	closed("without a holder")
 	holder = n.hold()
 	n.await("the next holder", func() bool { return n.logged("firewall holder connected") == 1 })

@@ -91,13 +91,24 @@ func (s *Service) whyWaits() string {
 
 // admitLeases makes the enforcers admit the peers of all leases.
 func (s *Service) admitLeases() {
+	for _, le := range s.admitAt(s.enforcers) {
+		if !le.took {
+			s.takesEffect(le)
+		}
+	}
+}
+
+// admitAt makes some of the enforcers admit the peers of all leases. It returns the
+// leases that are in force there.
+func (s *Service) admitAt(enforcers []access.Enforcer) (admitted []*lease) {
+	now := s.clock.Boot()
 	var steps []*step
 	for _, p := range s.admitted() {
-		if until := s.until(p); !until.IsZero() {
+		if until := s.until(p); now.Before(until) {
 			steps = append(steps, &step{service: s, peer: p, after: until})
 		}
 	}
-	enforce(s.enforcers, steps)
+	enforce(enforcers, steps)
 	failed := map[access.Peer]bool{}
 	for _, st := range steps {
 		if st.err != nil {
@@ -105,16 +116,16 @@ func (s *Service) admitLeases() {
 			s.log.Error("failed to open for a lease", "service", s.Name, "peer", st.peer, "error", st.err)
 		}
 	}
-	now := s.clock.Boot()
 	for _, le := range s.leases.byEnd {
-		takes := !le.pending && !le.took && now.Before(le.until)
+		in := !le.pending && now.Before(le.until)
 		for _, p := range s.admits(le.peer) {
-			takes = takes && !failed[p]
+			in = in && !failed[p]
 		}
-		if takes {
-			s.takesEffect(le)
+		if in {
+			admitted = append(admitted, le)
 		}
 	}
+	return admitted
 }
 
 // excludeLeases makes the enforcers admit no peer. Connections continue.

@@ -61,7 +61,7 @@
 // The holder does not touch the firewall until a server begins, and a server
 // begins only after it has locked its state directory. When the server's end of
 // the connection closes, however the server ended, the holder closes everything.
-// When the holder dies, the kernel's timeouts end what is open, the server treats
-// all of it as void, and nothing opens until there is another holder, which begins
-// by closing everything.
+// When the holder dies, the kernel's timeouts end what is open, and nothing opens until
+// there is another holder, which begins by closing everything. The server then applies the
+// leases that are still in force, or has ended all of them.
 package holder

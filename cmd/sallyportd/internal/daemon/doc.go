@@ -49,8 +49,8 @@
 // deliver no further work: ingest, sessions and challenger, gate, counters; then
 // the state directory, and last the holder, which answers that everything is
 // closed. A part that fails stops the others. The connection to "firewall hold" may
-// be lost while the server runs (watchHolder): all leases end, and the next holder
-// gets the knock ports.
+// be lost while the server runs (watchHolder): leases wait for the next holder, which
+// gets them and the knock ports.
 //
 // In a fleet (fleet.go, shared.go, split.go, presence.go, clientlist.go), by packages fleet,
 // grants, split, presence and fleetlist:

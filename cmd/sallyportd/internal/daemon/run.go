@@ -7,9 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"sallyport/cmd/internal/hint"
 	"sallyport/cmd/sallyportd/internal/clients"
-	"sallyport/sessions/gate/holder"
 )
 
 // Control is how a running server is controlled, apart from the admin socket.
@@ -176,41 +174,4 @@ func (s *Server) Run(ctx context.Context) error {
 		return s.holder.Stop()
 	}
 	return errors.Join(err, s.holder.Close()) // which the holder treats as a crash
-}
-
-// watchHolder fails when a holder that this server has started dies: there is no
-// other one, and nothing can be opened. If "firewall hold" dies, it waits for the
-// next.
-func (s *Server) watchHolder(ctx context.Context, fail func()) error {
-	log, last := s.env.Log, ""
-	err := s.holder.Run(ctx, holder.Events{
-		Lost: func(why error) {
-			log.Error("firewall holder lost; all leases end, nothing opens", "error", why)
-			s.observed.holderLost()
-			s.gate.EndAll()
-			s.shield.lost(why) // which waits for the receiver
-		},
-		Tried: func(why error) {
-			if text := why.Error(); text != last {
-				last = text
-				log.Warn("firewall holder unreachable; retrying", "error", why)
-			}
-		},
-		Found: func() {
-			last = ""
-			s.observed.holderFound()
-			s.knocks.reopenAll()
-			if err := s.firewall.Resume(); err != nil {
-				log.Error("failed to cut connections of revoked clients", "error", err)
-			}
-			log.Info("firewall holder connected; everything is closed")
-			s.shield.found()
-			s.kept.wakeUp() // and the leases without an end open again
-		},
-	})
-	if err == nil {
-		return nil
-	}
-	fail()
-	return hint.With(err, "the firewall stays closed; start the server again, with CAP_NET_ADMIN as before")
 }

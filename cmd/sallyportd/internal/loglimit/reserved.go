@@ -25,7 +25,9 @@ var reserved = map[string]bool{
 
 	"server rejected": true, "request refused": true,
 	"firewall holder lost; all leases end, nothing opens":     true,
+	"firewall holder lost; leases wait for the next one":      true,
 	"firewall holder connected; everything is closed":         true,
+	"firewall holder connected; leases open again":            true,
 	"server connection lost; everything is closed":            true,
 	"server connection failed":                                true,
 	"server stopped; everything is closed":                    true,

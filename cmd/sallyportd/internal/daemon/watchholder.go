@@ -1,0 +1,63 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"sallyport/cmd/internal/hint"
+	"sallyport/sessions/gate/holder"
+)
+
+// holderWait is how long leases wait for the next holder. A restart of "firewall hold",
+// by hand or by systemd after a crash, takes a second.
+const holderWait = 10 * time.Second
+
+// watchHolder fails when a holder that this server has started dies: there is no
+// other one, and nothing can be opened. If "firewall hold" dies, it waits for the
+// next. Until then nothing new opens: the firewall refuses each grant. The leases in
+// force go on, and the next holder, which begins by closing everything, gets them for
+// the time that they have left. If none comes within holderWait, all leases end.
+func (s *Server) watchHolder(ctx context.Context, fail func()) error {
+	log, last := s.env.Log, ""
+	waiting, since := false, time.Time{}
+	err := s.holder.Run(ctx, holder.Events{
+		Lost: func(why error) {
+			log.Warn("firewall holder lost; leases wait for the next one", "error", why)
+			s.observed.holderLost()
+			waiting, since = true, s.env.Clock.Monotonic()
+			s.shield.lost(why) // which waits for the receiver
+		},
+		Tried: func(why error) {
+			if text := why.Error(); text != last {
+				last = text
+				log.Warn("firewall holder unreachable; retrying", "error", why)
+			}
+			if waiting && s.env.Clock.Monotonic().Sub(since) >= holderWait {
+				waiting = false
+				log.Error("firewall holder lost; all leases end, nothing opens", "error", why)
+				s.gate.EndAll()
+			}
+		},
+		Found: func() {
+			last, waiting = "", false
+			s.observed.holderFound()
+			// First the connections of clients that have lost the right meanwhile.
+			if err := s.firewall.Resume(); err != nil {
+				log.Error("failed to cut connections of revoked clients", "error", err)
+			}
+			if leases := s.gate.Reapply(s.firewall); leases > 0 {
+				log.Info("firewall holder connected; leases open again", "with_leases", leases)
+			} else {
+				log.Info("firewall holder connected; everything is closed")
+			}
+			s.knocks.reopenAll()
+			s.shield.found()
+			s.kept.wakeUp() // and the leases without an end that have ended open again
+		},
+	})
+	if err == nil {
+		return nil
+	}
+	fail()
+	return hint.With(err, "the firewall stays closed; start the server again, with CAP_NET_ADMIN as before")
+}
