@@ -63,9 +63,7 @@ func TestListOnAFullDisk(t *testing.T) {
 	g.await("the copy", func() bool { return g.copied() == "com2 two 0\n" })
 	g.getsIn("com2", "two", "web")
 	for _, line := range []string{"copy of the list of clients not written", "version of the list of clients not written"} {
-		if n := g.lines(line); n != 1 {
-			t.Errorf("%d lines: %s", n, line)
-		}
+		g.hasLines(line, 1)
 	}
 }
 
@@ -101,9 +99,7 @@ func TestListThatOneRefuses(t *testing.T) {
 		t.Errorf("revoked: %+v, %v", done, err)
 	}
 	b.loses("the revocation", "com2")
-	if n := b.lines("list of clients in etcd refused"); n != 1 {
-		t.Errorf("%d lines", n)
-	}
+	b.hasLines("list of clients in etcd refused", 1)
 	b.stop()
 	if err := b.make(t.Context()); err == nil || !strings.Contains(err.Error(), `service "other" is not configured`) {
 		t.Errorf("a start with a list that the server refuses: %v", err)

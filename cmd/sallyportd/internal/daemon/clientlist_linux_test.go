@@ -50,9 +50,7 @@ func TestListFollowed(t *testing.T) {
 		g.refused("removed", "com1", "one")
 		g.refused("its secret is gone", "com3", "three")
 		g.refused("expired", "com4", "four")
-		if n := g.lines("reason=\"the client has expired\""); n != 2 {
-			t.Errorf("%d leases ended with the reason", n)
-		}
+		g.hasLines("reason=\"the client has expired\"", 2)
 	}
 	w.set("com5 more 0 old=five until=2099-01-01T00:00:00Z services=web\n") // a rotation
 	w.remove("com2")
@@ -243,16 +241,14 @@ func TestListRefused(t *testing.T) {
 	g.getsIn("com2", "two", "web")
 	copied := g.copied()
 	for i := range 3 {
-		if _, err := w.etcd.Root().Put(t.Context(), "/sallyport/clients/list", fmt.Sprint("altered", i)); err != nil {
+		if _, err := w.etcd.Root().Put(t.Context(), "/sallyport/clients/list", fmt.Sprint("\x01altered", i)); err != nil {
 			t.Fatal(err)
 		}
 		if refused := g.inForce(); !strings.Contains(refused, "altered without its key") {
 			t.Errorf("altered: %q", refused)
 		}
 	}
-	if n := g.lines("list of clients in etcd refused"); n != 1 {
-		t.Errorf("%d lines", n)
-	}
+	g.hasLines("list of clients in etcd refused", 1)
 	g.getsIn("com1", "one", "web")
 	w.etcd.Restore(t, backup, true)
 	w.etcd.Ready(t)
@@ -261,8 +257,9 @@ func TestListRefused(t *testing.T) {
 	if err != nil || !strings.Contains(status.Refused, "etcd went back to version") || status.Hint == "" || !status.Held || status.Unavailable {
 		t.Errorf("went back: %+v, %v", status, err)
 	}
-	if n := g.lines("list of clients in etcd refused"); n != 2 || g.copied() != copied || len(g.leasesOf("com2")) != 1 {
-		t.Errorf("%d lines, the copy has %q, com2 has %v", n, g.copied(), g.leasesOf("com2"))
+	g.hasLines("list of clients in etcd refused", 2)
+	if g.copied() != copied || len(g.leasesOf("com2")) != 1 {
+		t.Errorf("the copy has %q, com2 has %v", g.copied(), g.leasesOf("com2"))
 	}
 	list := g.server.status().Fleet.List
 	if list.Version != status.Version || !strings.Contains(list.Refused, "etcd went back to version") {

@@ -44,7 +44,8 @@ func TestExchangesWhileEtcdIsSlow(t *testing.T) {
 		return len(l) == 1 && l[0].Operation == "limited-one"
 	})
 	at.await("the end of the count", func() bool { return !waits() })
-	if n := at.lines("operation=limited-one"); n != 1 || left() != 1 {
-		t.Errorf("executed %d times, %d uses left", n, left())
+	at.hasLines("operation=limited-one", 1)
+	if left() != 1 {
+		t.Errorf("%d uses left", left())
 	}
 }
