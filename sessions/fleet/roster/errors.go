@@ -70,16 +70,10 @@ func (e *AlteredError) Hint() string {
 // newer is the error of a list that a later release has written. No command of this release
 // replaces it.
 func newer(version byte) error {
-	return &cluster.VersionError{Found: int(version), Latest: manifestFormat, Remedy: "run the same release at all gateways; to go back with all of them, " +
-		"remove the key clients/list from etcd, and write the list again: sallyportd client import FILE"}
-}
-
-// unreadable is the error of a manifest whose header cannot be read.
-func unreadable(err error) error {
-	if later, ok := errors.AsType[*cluster.VersionError](err); ok {
-		return fmt.Errorf("read the list of clients: %w", later)
-	}
-	return &AlteredError{err.Error()}
+	return fmt.Errorf("read the list of clients: %w", &cluster.VersionError{
+		Found: int(version), Latest: manifestFormat, Remedy: "run the same release at all gateways; to go back with all of them, " +
+			"remove the key clients/list from etcd, and write the list again: sallyportd client import FILE",
+	})
 }
 
 // NotNewerError is the error of a list that does not follow the one that this gateway has

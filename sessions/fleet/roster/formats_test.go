@@ -22,7 +22,7 @@ func TestLaterList(t *testing.T) {
 		if good[0] != manifestFormat {
 			t.Errorf("%s has format %d", v.ID, good[0])
 		}
-		for _, later := range [][]byte{append([]byte{manifestFormat + 1}, good[1:]...), {manifestFormat + 1}} {
+		for _, later := range [][]byte{append([]byte{manifestFormat + 1}, good[1:]...), append([]byte{manifestFormat + 1}, good[1:headerSize]...)} {
 			m, s, err := key.openManifest(later)
 			newer, ok := errors.AsType[*cluster.VersionError](err)
 			if !ok || isA[*AlteredError](err) || newer.Found != manifestFormat+1 || newer.Latest != manifestFormat || s != nil || m.history != nil {
@@ -30,6 +30,14 @@ func TestLaterList(t *testing.T) {
 			}
 			if !strings.Contains(err.Error(), "remove the key clients/list from etcd") {
 				t.Errorf("the error names no way back: %v", err)
+			}
+		}
+		// Garbage with another ID of a key is that of an attacker.
+		garbage := append([]byte{manifestFormat + 1}, good[1:]...)
+		garbage[1] ^= 1
+		for _, value := range [][]byte{garbage, garbage[:headerSize-1], {manifestFormat + 1}, nil} {
+			if _, _, err := key.openManifest(value); !isA[*AlteredError](err) {
+				t.Errorf("%x: %v", value, err)
 			}
 		}
 	}

@@ -101,9 +101,6 @@ func (h header) appendBinary(b []byte) []byte {
 }
 
 func parseHeader(b []byte) (h header, err error) {
-	if len(b) > 0 && b[0] > manifestFormat {
-		return h, newer(b[0])
-	}
 	if len(b) < headerSize+nonceSize+tagSize || b[0] != manifestFormat {
 		return h, errManifest
 	}
@@ -119,12 +116,24 @@ func (s *sealer) sealManifest(m manifest) []byte {
 	return s.aead.Seal(append(b, nonce[:]...), nonce[:], m.appendBinary(nil), associated)
 }
 
+// isLater reports whether a manifest that this release cannot read is of a later one, which
+// keeps the place of the key's ID. Other garbage is that of an attacker, and may be replaced.
+func (k Key) isLater(value []byte) bool {
+	if len(value) < headerSize || value[0] <= manifestFormat {
+		return false
+	}
+	return slices.ContainsFunc(k.secrets, func(s [keySize]byte) bool { return keyID(s) == [8]byte(value[1:]) })
+}
+
 // openManifest opens the value of a manifest, and returns the sealer of its generation.
 // Errors are KeyError, AlteredError and cluster.VersionError.
 func (k Key) openManifest(value []byte) (manifest, *sealer, error) {
 	h, err := parseHeader(value)
 	if err != nil {
-		return manifest{}, nil, unreadable(err)
+		if k.isLater(value) {
+			return manifest{}, nil, newer(value[0])
+		}
+		return manifest{}, nil, &AlteredError{err.Error()}
 	}
 	for _, secret := range k.secrets {
 		if keyID(secret) != h.key {

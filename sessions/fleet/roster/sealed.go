@@ -18,7 +18,7 @@ func (r *Roster) KeyID(ctx context.Context) (string, error) {
 	}
 	h, err := parseHeader(value)
 	if err != nil {
-		return "", unreadable(err)
+		return "", &AlteredError{err.Error()}
 	}
 	return hex.EncodeToString(h.key[:]), nil
 }
