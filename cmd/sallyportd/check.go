@@ -133,6 +133,7 @@ func runCheck(ctx context.Context, env cli.Env, path string, report func(effecti
 	found = append(found, check(ctx, cfg, list, host, env)...)
 	found = append(found, checkFleet(ctx, cfg, list, env)...)
 	found = append(found, settings.Shield.check()...)
+	found = append(found, settings.processes.check(cfg)...)
 	advised := adviceFor(cfg, host)
 	silences := checkSilenced(cfg, recommendsStealth(advised), env.Now())
 	if cfg.Stealth {

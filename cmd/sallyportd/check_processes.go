@@ -3,16 +3,19 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/sandbox"
 )
 
 // effectiveProcesses are the processes of the running server.
 type effectiveProcesses struct {
 	all    []sandbox.Process
-	silent error // why they are not known; nil: they are, or no server runs
+	server sandbox.Report // of the server itself
+	silent error          // why they are not known; nil: they are, or no server runs
 }
 
 func runningProcesses(ctx context.Context, socket string) (p effectiveProcesses) {
@@ -23,8 +26,41 @@ func runningProcesses(ctx context.Context, socket string) (p effectiveProcesses)
 	if err == nil {
 		p.all, err = sandbox.Processes(st.PID)
 	}
+	if err == nil {
+		p.add(st.Sandbox)
+	}
 	p.silent = err
 	return p
+}
+
+// commands are the first words of the processes that report.
+var commands = map[string]string{"server": "serve", "capturer": capturerName, "holder": helperName}
+
+// add adds what the processes report. A holder that is no child of the server is not among
+// those of /proc.
+func (p *effectiveProcesses) add(reports []sandbox.Report) {
+	for _, r := range reports {
+		if r.Process == "server" {
+			p.server = r
+		}
+		at := slices.IndexFunc(p.all, func(is sandbox.Process) bool { return is.Command == commands[r.Process] })
+		if at < 0 {
+			at = len(p.all)
+			p.all = append(p.all, sandbox.Process{Command: "firewall hold", NoNewPrivs: r.NoNewPrivs, Seccomp: r.Seccomp})
+		}
+		p.all[at].Landlock = r.Landlock
+	}
+}
+
+// check warns if the running server cannot reload a configuration.
+func (p effectiveProcesses) check(cfg *config.Config) []finding {
+	err := p.server.Admits(cfg.Files())
+	if err == nil {
+		return nil
+	}
+	var hinted interface{ Hint() string }
+	errors.As(err, &hinted)
+	return []finding{warn("outside-sandbox", hinted.Hint(), "a reload of the running server fails: %v", err)}
 }
 
 // line returns the processes for people; empty: no server runs.

@@ -9,8 +9,10 @@ import (
 	"sallyport/cmd/internal/cli"
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/privilege"
+	"sallyport/cmd/sallyportd/internal/sandbox"
 	"sallyport/cmd/sallyportd/internal/shield"
 	"sallyport/cmd/sallyportd/internal/trial"
+	"sallyport/sessions/durable"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/holder"
 )
@@ -32,6 +34,8 @@ func holderCommand(env cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// It has the user of its server, which locks the directory before the holder claims.
+			h.Prepare = func() { durable.MkdirAll(h.Files.Write[0], 0o700) }
 			log := openLog(env, logSettings{path: path, holder: true})
 			defer log.stop()
 			return privilege.HoldFor(h, log.Logger)
@@ -102,6 +106,7 @@ func holderSettings(path string, takeOver bool, try trialFlag, env cli.Env) (h p
 	}
 	setLogFormat(cfg)
 	load := shield.Load
+	var confined sandbox.Report
 	return privilege.Holding{
 		LoadEarly: shield.LoadEarly,
 		TakeEarly: func(descriptors map[string]int) error {
@@ -112,10 +117,14 @@ func holderSettings(path string, takeOver bool, try trialFlag, env cli.Env) (h p
 			return err
 		},
 		User: cfg.User, Socket: cfg.FirewallSocket, Clock: env.Clock, TakeOver: takeOver, Shield: cfg.Shield != nil,
+		Files: cfg.HolderFiles(), Confined: func(r sandbox.Report) { confined = r },
 		Load: func() (held privilege.Held, err error) {
 			cfg, guards, err := loadHeld(path)
+			if err == nil {
+				err = confined.Admits(cfg.HolderFiles())
+			}
 			if err != nil {
-				return held, privilege.Unreadable(err)
+				return held, confined.Explain(privilege.Unreadable(err))
 			}
 			held = privilege.Held{Policy: cfg.ShieldPolicy()}
 			if guards {
@@ -124,7 +133,7 @@ func holderSettings(path string, takeOver bool, try trialFlag, env cli.Env) (h p
 					return held, err
 				}
 				held = privilege.Held{
-					Guards: true, Owner: ownerOf(cfg), Firewall: table, Policy: cfg.Policy(), Schedule: scheduleOf(path),
+					Guards: true, Owner: ownerOf(cfg), Firewall: table, Policy: cfg.Policy(), Schedule: scheduleOf(path, &confined),
 					ClearOnExit: cfg.ClearOnExit,
 					Trial: func(q privilege.TrialQuestion) (a privilege.TrialAnswer, err error) {
 						if !takeOver && checkOwner(q.Before, cfg) != nil {
@@ -140,6 +149,7 @@ func holderSettings(path string, takeOver bool, try trialFlag, env cli.Env) (h p
 					Stopped:     func() error { return trial.Stop(cfg.StateDir) },
 				}
 			}
+			held.Sandbox = confined.Text()
 			if p := held.Policy.Shield; p != nil {
 				held.Shield = func(r holder.ShieldRequest, log *slog.Logger) (holder.Shield, error) { return load(*p, r, log) }
 			}
@@ -150,11 +160,11 @@ func holderSettings(path string, takeOver bool, try trialFlag, env cli.Env) (h p
 
 // scheduleOf returns a function that reads the schedule of the knock ports from the
 // configuration, again at each call.
-func scheduleOf(path string) func() (holder.Schedule, error) {
+func scheduleOf(path string, confined *sandbox.Report) func() (holder.Schedule, error) {
 	return func() (holder.Schedule, error) {
 		cfg, err := config.Load(path, config.PortSecrets)
 		if err != nil {
-			return holder.Schedule{}, privilege.Unreadable(err)
+			return holder.Schedule{}, confined.Explain(privilege.Unreadable(err))
 		}
 		return cfg.Schedule(), nil
 	}

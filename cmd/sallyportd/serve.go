@@ -22,7 +22,6 @@ import (
 	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/fleetlist"
 	"sallyport/cmd/sallyportd/internal/privilege"
-	"sallyport/cmd/sallyportd/internal/sandbox"
 	"sallyport/cmd/sallyportd/internal/selftest"
 	"sallyport/cmd/sallyportd/internal/systemd"
 	"sallyport/cmd/sallyportd/internal/trial"
@@ -76,15 +75,17 @@ and nothing was changed.`,
 			level := new(slog.LevelVar)
 			log := openLog(env, logSettings{path: path, level: level})
 			defer log.stop()
-			if err := sandbox.Confine(sandbox.Server, log.Logger); err != nil {
+			fixed, confined, err := confineServer(path, log.Logger)
+			if err != nil {
 				return err
 			}
 			serverEnv := daemon.Env{
+				Sandbox: confined,
 				Release: cli.Version(), Capturer: resumed.Capturer, Clock: env.Clock,
 				Log: log.Logger, LogLevel: level, LogDropped: log.Dropped, LogLeftOut: log.LeftOut, LogTail: log.tail.Lines,
 				SelfTest: selftest.Usual(), Manager: systemd.FromEnvironment(os.Getenv),
 			}
-			s, err := newServer(c.Context(), path, resumed, serverEnv)
+			s, err := newServer(c.Context(), fixed, resumed, serverEnv)
 			if syserror.ReadOnly.In(err) {
 				return cli.WithHint(err, "the server writes there: mount the file system, or the volume of the container, writable")
 			}
@@ -164,16 +165,13 @@ type madeServer struct {
 	left    leftTable
 }
 
-// newServer reads all files, and makes a server. The clients' secrets that it
-// reads do not outlive this call.
+// newServer reads all files, and makes a server. Fixed is the configuration by which this
+// process has its files. The clients' secrets that it reads do not outlive this call.
 func newServer(
-	ctx context.Context, path string, resumed privilege.Resumed, env daemon.Env,
+	ctx context.Context, fixed *config.Config, resumed privilege.Resumed, env daemon.Env,
 ) (made madeServer, err error) {
 	defer daemon.LowMemoryGC()()
-	fixed, err := config.Load(path, config.Alone)
-	if err != nil {
-		return made, cli.Misuse(err)
-	}
+	path := fixed.Path
 	if err := resumed.VerifyUser(fixed.User); err != nil {
 		return made, err
 	}

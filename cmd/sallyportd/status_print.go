@@ -78,6 +78,7 @@ func statusFacts(env cli.Env, st admin.Status) [][]output.Cell {
 		}
 		rows = append(rows, fact("holder", text+", "+count(int(h.Restarts), "restart"), !h.Connected))
 	}
+	rows = append(rows, sandboxFacts(st)...)
 	if st.TrialUnknown != "" {
 		rows = append(rows, fact("trial", "not known, one may run: "+st.TrialUnknown, true))
 	}

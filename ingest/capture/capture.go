@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,6 +39,8 @@ type Config struct {
 	// Capturer is the connection to a process that runs Serve, which captures for this
 	// one. nil: this process captures, which requires CAP_NET_RAW. Open takes it over.
 	Capturer *os.File
+	// Sandbox gets, during Open, what is in force in the capturer's process; nil: nothing does.
+	Sandbox func(json.RawMessage)
 	// Mark is that of OpenSockets, without a Capturer.
 	Mark uint32
 	Sink Sink

@@ -50,8 +50,8 @@ type unanswered struct {
 // process closes it or ctx ends: it hands over the packets, and answers a packet for
 // that process, once. The connection is a socket of type SOCK_SEQPACKET. Serve takes
 // over the connection and the sockets, which must have been opened with the same
-// Settings.
-func Serve(ctx context.Context, server *os.File, sockets *Sockets, s Settings, log *slog.Logger) error {
+// Settings. Sandbox is what is in force in this process, as JSON for the server.
+func Serve(ctx context.Context, server *os.File, sockets *Sockets, s Settings, sandbox json.RawMessage, log *slog.Logger) error {
 	defer server.Close()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -67,9 +67,9 @@ func Serve(ctx context.Context, server *os.File, sockets *Sockets, s Settings, l
 		return err
 	}
 	defer source.close()
-	hello, err := json.Marshal(s)
+	text, err := json.Marshal(hello{s, sandbox})
 	if err == nil {
-		err = c.write(hello)
+		err = c.write(text)
 	}
 	switch {
 	case errors.Is(err, unix.EPIPE): // the server has ended before it began

@@ -45,7 +45,7 @@ func (w *network) startCapturer() *os.File {
 	w.must(err)
 	done := make(chan error, 1)
 	go func() {
-		done <- Serve(context.Background(), capturer, sockets, testSettings, slog.New(slog.DiscardHandler))
+		done <- Serve(context.Background(), capturer, sockets, testSettings, nil, slog.New(slog.DiscardHandler))
 	}()
 	w.Cleanup(func() {
 		server.Close() // with which the capturer ends
@@ -73,7 +73,7 @@ func TestCapturerWithoutServer(t *testing.T) {
 	sockets, err := OpenSockets(testSettings, 0)
 	w.must(err)
 	server.Close()
-	w.must(Serve(context.Background(), capturer, sockets, testSettings, slog.New(slog.DiscardHandler)))
+	w.must(Serve(context.Background(), capturer, sockets, testSettings, nil, slog.New(slog.DiscardHandler)))
 }
 
 // TestCapturerAnswersPacketsOnce: a server that an attacker controls can answer

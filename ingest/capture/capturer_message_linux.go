@@ -2,6 +2,7 @@ package capture
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -13,7 +14,8 @@ import (
 // The messages between capturer and server, each a message of a SOCK_SEQPACKET socket.
 // Both ends are one program, started from one file, so the messages carry no version.
 //
-//	capturer -> server   hello     the Settings, as JSON, once
+//	capturer -> server   hello     the Settings, and what is in force in the capturer's
+//	                               process, as JSON, once
 //	                     batch     counts since the start, the number of the first
 //	                               packet, and up to 64 packets
 //	server -> capturer   answer    the number of a packet, and the payload
@@ -26,6 +28,12 @@ const (
 	// maxAnswer is the size of the largest answer: the payload is a challenge.
 	maxAnswer = answerHeader + exchange.MaxChallenge
 )
+
+// hello is the first message.
+type hello struct {
+	Settings
+	Sandbox json.RawMessage `json:",omitempty"`
+}
 
 var errMessage = errors.New("malformed message")
 

@@ -67,13 +67,16 @@ func newCapturerSource(cfg Config, counts *counts) (_ source, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("wait for the process that captures packets: %w", err)
 	}
-	var its Settings
+	var its hello
 	if err := json.Unmarshal(s.buffer[:n], &its); err != nil {
 		return nil, fmt.Errorf("wait for the process that captures packets: %w", err)
 	}
 	if !its.Equal(cfg.Settings) {
 		return nil, fmt.Errorf("the configuration changed while the server started: captured are ports %d to %d, expected %d to %d",
 			its.First, its.Last, cfg.First, cfg.Last)
+	}
+	if cfg.Sandbox != nil {
+		cfg.Sandbox(its.Sandbox)
 	}
 	return s, cfg.Capturer.SetReadDeadline(time.Time{})
 }

@@ -126,6 +126,9 @@ func (c *Conn) beginLink(l *link) error {
 	if err == nil {
 		err = parseBeginReply(b, c.digest)
 	}
+	if err == nil {
+		err = l.askSandbox()
+	}
 	if err != nil {
 		l.fail(err)
 	}

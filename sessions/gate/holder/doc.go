@@ -34,6 +34,9 @@
 // the configuration newly hides on trial with the first of the two requests of a reload,
 // and takes it back if the server aborts.
 //
+// When a server has begun, it asks what is in force in the holder's process (sandbox.go):
+// only the process itself knows all of it.
+//
 // A command of the administrator may ask an independent holder to read its configuration
 // again, by another connection (reload.go): the request has at most the time of a
 // trial. It waits for no turn, and is for the users whose servers the holder serves.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,9 +21,10 @@ type link struct {
 	conn    net.Conn
 	replies chan reply
 	once    sync.Once
-	gone    chan struct{} // closed when the link is given up
-	err     error         // set before gone is closed
-	ended   chan struct{} // closed when the holder has ended, or the connection to an independent one
+	gone    chan struct{}          // closed when the link is given up
+	err     error                  // set before gone is closed
+	sandbox atomic.Pointer[[]byte] // of the holder: see Conn.Sandbox
+	ended   chan struct{}          // closed when the holder has ended, or the connection to an independent one
 }
 
 // reply is a message of the holder, with the files whose descriptors it has.

@@ -34,6 +34,8 @@ const (
 	kindTrial   kind = 64 // what is on trial
 	kindConfirm kind = 65 // close what the record no longer has on trial
 
+	kindSandbox kind = 72 // what is in force in the holder's process
+
 	kindReload kind = 80 // read the configuration again: alone, instead of begin
 )
 
@@ -144,7 +146,7 @@ func (k kind) listsChanges() bool {
 // isAlone reports whether a request of the kind is that byte alone.
 func (k kind) isAlone() bool {
 	switch k {
-	case kindExit, kindQueryResult, kindShieldResult, kindShieldState, kindTrial, kindConfirm:
+	case kindExit, kindQueryResult, kindShieldResult, kindShieldState, kindTrial, kindConfirm, kindSandbox:
 		return true
 	}
 	return false

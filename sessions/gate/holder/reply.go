@@ -23,6 +23,7 @@ const (
 	answerShieldState                          // where the shield is attached follows, as JSON
 	answerTrial                                // what is on trial follows
 	answerReloaded                             // the configuration was read again; a Reloaded follows, as JSON
+	answerSandbox                              // Config.Sandbox follows
 )
 
 const (

@@ -46,6 +46,8 @@ type Config struct {
 	Shield func(ShieldRequest) (Shield, error)
 	// Trials is nil if nothing can be on trial.
 	Trials Trials
+	// Sandbox is what is in force in this process, as JSON for the server.
+	Sandbox []byte
 	// Exit is called after an orderly stop of a server, when everything is
 	// closed.
 	Exit  func() error
@@ -210,6 +212,8 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 		return s.trial(), nil, false
 	case kindConfirm:
 		return s.confirm(), nil, false
+	case kindSandbox:
+		return s.sandboxReply(), nil, false
 	case kindKnockPorts:
 		if err := s.Policy.checkPorts(r.ports, r.lasts, s.Clock.Wall(), s.current, s.next); err != nil {
 			return refusal(err), nil, false

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"sallyport/cmd/sallyportd/internal/sandbox"
 )
 
 // Status is what the server does now, without a client or an address. Totals are since its
@@ -36,6 +38,9 @@ type Status struct {
 	Latency  Latency           `json:"knock_to_open"`
 	State    StateFile         `json:"state_file"`
 	Holder   *Holder           `json:"holder"` // the holder; null: the configuration requires none
+	// Sandbox is what is in force in the server, in the capturer and in the holder, as each
+	// has reported it. A process of an earlier release is missing.
+	Sandbox []sandbox.Report `json:"sandbox"`
 	// RunnersLost are the users whose process that starts their programs has ended: their
 	// services stay closed until the server starts again.
 	RunnersLost []string `json:"runners_lost,omitempty"`

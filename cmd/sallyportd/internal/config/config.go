@@ -64,6 +64,8 @@ type Config struct {
 
 	listenNames []string // the host names in "listen", until ResolveListen
 
+	opened opened // see Files
+
 	file  *tomlfile.File // for errors: the lines of the keys
 	fixed []setting
 	keys  map[string]digest // of all keys, by their names for people

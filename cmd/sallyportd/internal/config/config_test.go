@@ -63,7 +63,7 @@ func TestReference(t *testing.T) {
 			}
 			*path = ""
 		}
-		c.file, c.fixed, c.keys = nil, nil, nil
+		c.file, c.fixed, c.keys, c.opened = nil, nil, nil, opened{}
 		if c.Fleet != nil {
 			f := *c.Fleet
 			for path, want := range map[*string]string{&f.Etcd.CA: "etcd-ca.pem", &f.Etcd.Certificate: "etcd.pem", &f.Etcd.Key: "etcd.key"} {

@@ -66,7 +66,7 @@ func parse(path string, text []byte) (*raw, *Config, error) {
 			return nil, nil, err
 		}
 	}
-	c.fixed, c.keys = r.settings(), r.digests()
+	c.fixed, c.keys, c.opened = r.settings(), r.digests(), r.opened(path)
 	for i := range c.Services {
 		key, value := c.Services[i].kind.fixed()
 		c.fixed = append(c.fixed, setting{key: key, value: value, service: c.Services[i].Name})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -38,8 +39,9 @@ type challenger struct {
 	table      *handshakes.Table // nil if capture is
 	carriers   *carriers         // nil: there is none
 	proofs     *proofs
-	answers    *answers     // with transport = "tcp"
-	relay      *relay.Relay // nil: no other gateway hands packets over
+	answers    *answers        // with transport = "tcp"
+	relay      *relay.Relay    // nil: no other gateway hands packets over
+	sandbox    json.RawMessage // of the capturer; nil: none captures
 	operations atomic.Pointer[operations]
 	listed     func() bool // the clients are those of the list, see listDecided; nil: they are
 	uses       *uses
@@ -120,6 +122,7 @@ func newChallenger(
 	}
 	c.capture, err = capture.Open(capture.Config{
 		Settings: settings, Sockets: cfg.Challenge.Sockets, Capturer: env.Capturer, Mark: mark, Sink: c, Log: env.Log,
+		Sandbox: func(text json.RawMessage) { c.sandbox = text },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("capture requests and responses: %w", err)

@@ -6,6 +6,7 @@ import (
 
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/fleetlist"
+	"sallyport/cmd/sallyportd/internal/sandbox"
 	"sallyport/cmd/sallyportd/internal/selftest"
 	"sallyport/cmd/sallyportd/internal/systemd"
 	"sallyport/sessions/clock"
@@ -33,6 +34,8 @@ type Env struct {
 	Release     string      // of Sallyport, for the other servers of a fleet
 	// SelfTest is when the server tests itself; the zero value: never.
 	SelfTest selftest.Pace
+	// Sandbox is what is in force in this process; the zero value: nothing.
+	Sandbox sandbox.Report
 	// Manager gets that the server is ready and alive; the zero value: there is none.
 	Manager systemd.Notifier
 	// LogDropped returns how many lines the log could not write, and LogLeftOut how many it

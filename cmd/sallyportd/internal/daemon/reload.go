@@ -57,7 +57,7 @@ func (s *Server) reload(ctx context.Context, why cause) (admin.Reloaded, error) 
 	s.reloads.mu.Lock()
 	defer s.reloads.mu.Unlock()
 	done, err := s.change(ctx, why, "configuration", func(current *config.Config) (*config.Config, clients.Loaded, error) {
-		next, err := config.Load(current.Path, config.All)
+		next, err := s.loadConfig(current.Path)
 		if err == nil {
 			err = next.Check(s.env.Host)
 		}
@@ -78,6 +78,19 @@ func (s *Server) reload(ctx context.Context, why cause) (admin.Reloaded, error) 
 		done.OnTrial, err = s.onTrial()
 	}
 	return done, err
+}
+
+// loadConfig reads a configuration, and all files that it names, if this process can still open
+// them.
+func (s *Server) loadConfig(path string) (*config.Config, error) {
+	next, err := config.Load(path, config.Alone)
+	if err == nil {
+		err = s.env.Sandbox.Admits(next.Files())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(path, config.All)
 }
 
 // ReloadClients is Reload for the clients file only. Clients that it lacks are not
@@ -121,6 +134,7 @@ func (s *Server) change(ctx context.Context, why cause, what string, read func(*
 			err = errors.Join(err, s.narrowTo(ctx, p))
 		}
 	}
+	err = s.env.Sandbox.Explain(err)
 	switch {
 	case errors.As(err, &stopping):
 		s.env.Log.Error("reload failed half-way; stopping", "what", what, "error", err)

@@ -23,7 +23,7 @@ func (s *Server) status() admin.Status {
 		Ports:   admin.KnockPorts{Open: received.Open, Failed: received.Failed, Failures: received.Failures},
 		Clients: now.clients, Shield: s.observed.shield.Load(),
 		Services: s.servicesNow(now.cfg), Queues: s.queues(received), Latency: latencyOf(s.sessions.Latency()),
-		State: s.stateFile(), RunnersLost: s.observed.runnersLost(), SelfTest: s.self.status(),
+		State: s.stateFile(), Sandbox: s.sandboxes(), RunnersLost: s.observed.runnersLost(), SelfTest: s.self.status(),
 		Counters: map[string]uint64{}, Goroutines: runtime.NumGoroutine(),
 	}
 	select {

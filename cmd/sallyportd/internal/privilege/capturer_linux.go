@@ -92,7 +92,8 @@ func CaptureFor(c Capturing, log *slog.Logger) error {
 			return err
 		}
 	}
-	if err := sandbox.Confine(sandbox.Capturer, log); err != nil {
+	confined, err := sandbox.Confine(sandbox.Capturer, log)
+	if err != nil {
 		return err
 	}
 	if !in.has(capturerName) {
@@ -108,5 +109,5 @@ func CaptureFor(c Capturing, log *slog.Logger) error {
 		server.Close()
 		return err
 	}
-	return capture.Serve(context.Background(), server, sockets, c.Settings, log)
+	return capture.Serve(context.Background(), server, sockets, c.Settings, confined.Text(), log)
 }

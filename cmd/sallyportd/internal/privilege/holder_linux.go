@@ -39,6 +39,11 @@ type Holding struct {
 	LoadEarly func() (map[string]int, error)
 	TakeEarly func(map[string]int) error
 	Clock     clock.Clock
+	// Files are those that Load and the functions of Held open. Confined gets what is in force
+	// in the process that has dropped its privileges, before it calls Load.
+	Files    sandbox.Files
+	Confined func(sandbox.Report)
+	Prepare  func() // is called before that; nil: nothing is
 	// HandOver is cli.Env.HandOver; nil: nothing handles signals.
 	HandOver func()
 }
@@ -59,7 +64,8 @@ type Held struct {
 	Confirmed   func() (map[access.ServiceID]bool, error)
 	// Stopped records that the server has stopped in order.
 	Stopped     func() error
-	ClearOnExit bool // the table is removed when the holder stops in order
+	Sandbox     []byte // of this process, for the server: see holder.Config
+	ClearOnExit bool   // the table is removed when the holder stops in order
 	// Shield loads the shield for a server; nil: the configuration has none.
 	Shield func(holder.ShieldRequest, *slog.Logger) (holder.Shield, error)
 }
@@ -84,7 +90,9 @@ type TrialAnswer struct {
 
 // config returns the part of a holder's configuration that does not concern its table.
 func (h Held) config(c clock.Clock, log *slog.Logger) holder.Config {
-	cfg := holder.Config{Policy: h.Policy, Digest: h.digest(), Schedule: h.Schedule, Claim: holder.Unguarded, Clock: c, Log: log}
+	cfg := holder.Config{
+		Policy: h.Policy, Digest: h.digest(), Schedule: h.Schedule, Claim: holder.Unguarded, Clock: c, Log: log, Sandbox: h.Sandbox,
+	}
 	if load := h.Shield; load != nil {
 		cfg.Shield = func(r holder.ShieldRequest) (holder.Shield, error) { return load(r, log) }
 	}
@@ -192,9 +200,14 @@ func (h Holding) drop(ctx context.Context, log *slog.Logger) (inheritance, error
 		if err := in.verifyUser(h.User); err != nil {
 			return in, err
 		}
-		if err := sandbox.Confine(sandbox.Holder(h.Shield), log); err != nil {
+		if h.Prepare != nil {
+			h.Prepare()
+		}
+		report, err := sandbox.Confine(sandbox.Holder(h.Files, h.Shield), log)
+		if err != nil {
 			return in, err
 		}
+		h.Confined(report)
 		return in, h.takeEarly(in, log)
 	}
 	who, err := lookupUser(h.User)

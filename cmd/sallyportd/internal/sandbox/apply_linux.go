@@ -15,16 +15,24 @@ import (
 // and can go on.
 var ErrUnsupported = errors.New("no filter of system calls here")
 
-// Server is the profile of the process that reads the bytes of strangers.
-var Server = Profile{Families: []int{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK}}
+// families are those of sockets of the server and of a holder.
+var families = []int{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK}
+
+// Server returns the profile of the process that reads the bytes of strangers. With
+// programs, it wakes their runners by a signal, and the kernel sends one to them at its end.
+func Server(files Files, programs bool) Profile {
+	return Profile{Name: "server", Families: families, Files: files, Signals: programs}
+}
 
 // Capturer is the profile of the process that captures packets. Its packet sockets are
 // open before; it asks the kernel for interfaces, and opens no file.
-var Capturer = Profile{Families: []int{unix.AF_UNIX, unix.AF_NETLINK}, NoFiles: true}
+var Capturer = Profile{Name: "capturer", Families: []int{unix.AF_UNIX, unix.AF_NETLINK}, NoFiles: true}
 
 // Holder returns the profile of a holder of the firewall's table, with the shield or
 // without.
-func Holder(shield bool) Profile { return Profile{Families: Server.Families, BPF: shield} }
+func Holder(files Files, shield bool) Profile {
+	return Profile{Name: "holder", Families: families, BPF: shield, Files: files}
+}
 
 // Apply installs the filter of a profile for all threads of this process, and sets
 // no_new_privs. If it fails, the process is as before, except for no_new_privs.

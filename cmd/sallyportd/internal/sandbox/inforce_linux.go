@@ -9,10 +9,11 @@ import (
 
 // Process is a process of the server, with the restrictions that the kernel enforces.
 type Process struct {
-	PID        int    `json:"pid"`
+	PID        int    `json:"pid,omitempty"` // 0: not known
 	Command    string `json:"command"`
 	NoNewPrivs bool   `json:"no_new_privs"`
-	Seccomp    bool   `json:"seccomp"` // it has a filter of system calls
+	Seccomp    bool   `json:"seccomp"`  // it has a filter of system calls
+	Landlock   int    `json:"landlock"` // as the process itself reports: see Report
 }
 
 // Processes returns a process and its children, as /proc shows them.
@@ -71,15 +72,6 @@ func read(pid int) (p Process, err error) {
 
 // String names the process and its restrictions.
 func (p Process) String() string {
-	var has []string
-	if p.NoNewPrivs {
-		has = append(has, "no_new_privs")
-	}
-	if p.Seccomp {
-		has = append(has, "seccomp")
-	}
-	if len(has) == 0 {
-		has = append(has, "not restricted")
-	}
-	return fmt.Sprintf("%s (%s)", p.Command, strings.Join(has, ", "))
+	r := Report{NoNewPrivs: p.NoNewPrivs, Seccomp: p.Seccomp, Landlock: p.Landlock}
+	return fmt.Sprintf("%s (%s)", p.Command, r.Restrictions())
 }

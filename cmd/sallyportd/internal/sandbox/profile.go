@@ -2,7 +2,10 @@ package sandbox
 
 // Profile lists what one process of the server needs beyond the calls that all need.
 type Profile struct {
-	Families []int // of sockets, AF_*
-	BPF      bool  // bpf(2)
-	NoFiles  bool  // it opens no file
+	Name     string // of the process, in a Report
+	Families []int  // of sockets, AF_*
+	BPF      bool   // bpf(2)
+	NoFiles  bool   // it opens no file
+	Files    Files  // that it opens; without NoFiles
+	Signals  bool   // it sends signals to other processes, or they get one at its end
 }

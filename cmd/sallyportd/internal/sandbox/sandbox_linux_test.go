@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"strings"
@@ -14,7 +15,6 @@ import (
 	"time"
 	"unsafe"
 
-	kernel "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 
 	"sallyport/bench/race"
@@ -25,9 +25,10 @@ const (
 	tryVariable     = "SANDBOX_TRY"     // what that process then tries
 )
 
-var profiles = map[string]Profile{"server": Server, "capturer": Capturer, "holder": Holder(false), "shield": Holder(true)}
+var profiles = map[string]Profile{"server": Server(testFiles(), false), "capturer": Capturer, "holder": Holder(testFiles(), false), "shield": Holder(testFiles(), true), "programs": Server(testFiles(), true)}
 
 func TestMain(m *testing.M) {
+	maps.Copy(attempts, fileAttempts)
 	name := os.Getenv(profileVariable)
 	os.Unsetenv(profileVariable)
 	switch name {
@@ -43,6 +44,9 @@ func TestMain(m *testing.M) {
 		return
 	case forbiddenLandlock:
 		withFiles(unix.EPERM)
+		return
+	case filesOnly:
+		restrictFiles()
 		return
 	default:
 		confined(profiles[name], os.Getenv(tryVariable))
@@ -61,7 +65,7 @@ func confined(p Profile, try string) {
 		<-begin
 		tried <- attempts[try].do()
 	}()
-	if err := Confine(p, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := Confine(p, slog.New(slog.DiscardHandler)); err != nil {
 		fmt.Println("confine:", err)
 		os.Exit(3)
 	}
@@ -81,6 +85,8 @@ const (
 	killed  ending = "killed by SIGSYS"
 	unknown ending = "ENOSYS"
 	denied  ending = "EACCES"
+
+	forbidden ending = "EPERM"
 )
 
 type attempt struct {
@@ -107,23 +113,6 @@ func socket(family, kind int) func() error {
 		}
 		return err
 	}
-}
-
-// filesOf returns what becomes of files: one process has none, if the kernel has Landlock.
-func filesOf(without string) map[string]ending {
-	if _, err := kernel.LandlockGetABIVersion(); err != nil {
-		return everywhere(works)
-	}
-	return map[string]ending{without: denied, "": works}
-}
-
-func newFile() error {
-	f, err := os.CreateTemp("", "sandbox")
-	if err == nil {
-		f.Close()
-		err = os.Remove(f.Name())
-	}
-	return err
 }
 
 func everywhere(e ending) map[string]ending { return map[string]ending{"": e} }
@@ -158,9 +147,9 @@ var attempts = map[string]attempt{
 		}
 		return nil
 	}, map[string]ending{"": killed, "shield": works}},
-	"a file":                {func() error { _, err := os.ReadFile("/proc/self/status"); return err }, filesOf("capturer")},
-	"a new file":            {newFile, filesOf("capturer")},
-	"a directory":           {func() error { _, err := os.ReadDir("/"); return err }, filesOf("capturer")},
+	"a file":                {func() error { _, err := os.ReadFile("/proc/self/status"); return err }, deniedIn("capturer")},
+	"a new file":            {newFile, deniedIn()},
+	"a directory":           {func() error { _, err := os.ReadDir("/"); return err }, deniedIn()},
 	"a ruleset of Landlock": {raw(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION), everywhere(unknown)},
 	"threads and time": {func() error {
 		done := make(chan error, 64)
@@ -184,12 +173,13 @@ func TestSandboxOfEachProcess(t *testing.T) {
 		for name, a := range attempts {
 			t.Run(profile+"/"+name, func(t *testing.T) {
 				t.Parallel()
+				dir := makeFiles(t)
 				want, ok := a.want[profile]
 				if !ok {
 					want = a.want[""]
 				}
 				cmd := exec.Command("/proc/self/exe")
-				cmd.Env = append(os.Environ(), profileVariable+"="+profile, tryVariable+"="+name)
+				cmd.Env = append(os.Environ(), profileVariable+"="+profile, tryVariable+"="+name, filesVariable+"="+dir)
 				text, err := cmd.CombinedOutput()
 				got := ending(strings.TrimSpace(string(text)))
 				switch status := cmd.ProcessState.Sys().(syscall.WaitStatus); {
@@ -199,6 +189,8 @@ func TestSandboxOfEachProcess(t *testing.T) {
 					got = killed
 				case strings.Contains(string(text), syscall.ENOSYS.Error()) && status.ExitStatus() == 1:
 					got = unknown
+				case strings.Contains(string(text), syscall.EPERM.Error()) && status.ExitStatus() == 1:
+					got = forbidden
 				case strings.Contains(string(text), syscall.EACCES.Error()) && status.ExitStatus() == 1:
 					got = denied
 				}
