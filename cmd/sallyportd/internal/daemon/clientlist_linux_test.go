@@ -241,7 +241,8 @@ func TestListRefused(t *testing.T) {
 	g.getsIn("com2", "two", "web")
 	copied := g.copied()
 	for i := range 3 {
-		if _, err := w.etcd.Root().Put(t.Context(), "/sallyport/clients/list", fmt.Sprint("\x01altered", i)); err != nil {
+		_, err := w.etcd.Root().Put(t.Context(), "/sallyport/clients/list", fmt.Sprint("\x01altered", i))
+		if err != nil {
 			t.Fatal(err)
 		}
 		if refused := g.inForce(); !strings.Contains(refused, "altered without its key") {

@@ -42,8 +42,8 @@ func (f *fleetServer) Write(b []byte) (int, error) {
 	return f.log.Write(b)
 }
 
-// hasLines waits until the log has so many lines, which it may get after what they tell,
-// and fails the test if it has more.
+// hasLines waits until the log has so many lines, since it may get a line after its cause.
+// It fails the test if the log has more.
 func (f *fleetServer) hasLines(text string, want int) {
 	f.t.Helper()
 	f.await("the line "+text, func() bool { return f.lines(text) >= want })
