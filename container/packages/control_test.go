@@ -48,7 +48,7 @@ func TestDeb(t *testing.T) {
 // TestIPK: the package is for every OpenWrt, with the fields that opkg requires.
 func TestIPK(t *testing.T) {
 	r := made
-	for _, arch := range []string{"arm", "arm64", "mips", "mipsle"} {
+	for _, arch := range []string{"amd64", "arm", "arm64", "mips", "mipsle"} {
 		c := r.open(t, "sallyport_"+r.version+"_"+arch+".ipk")
 		for key, want := range map[string]string{"Package": "sallyport", "Architecture": "all", "Version": debVersion(r.version) + "-1", "Priority": "optional"} {
 			if got := field(c.control, key, ": "); got != want {

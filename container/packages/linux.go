@@ -26,7 +26,7 @@ type target struct {
 }
 
 var targets = map[string]target{
-	"amd64": {"amd64", true, []string{"deb", "rpm", "apk"}},
+	"amd64": {"amd64", true, []string{"deb", "rpm", "apk", "ipk", "openwrt"}},
 	"arm64": {"arm64", true, []string{"deb", "rpm", "apk", "ipk", "openwrt"}},
 	// Programs for ARM run on version 5 and later. Debian's armel is for these.
 	"arm":    {"arm5", false, []string{"deb", "ipk", "openwrt"}},

@@ -71,7 +71,7 @@ func TestSums(t *testing.T) {
 		sallyport-server_DEB-1_amd64.deb sallyport-server_DEB-1_arm64.deb sallyport_DEB-1_amd64.deb sallyport_DEB-1_arm64.deb sallyport_DEB-1_armel.deb
 		sallyport-server-DEB-1.x86_64.rpm sallyport-server-DEB-1.aarch64.rpm sallyport-DEB-1.x86_64.rpm sallyport-DEB-1.aarch64.rpm
 		sallyport-server_APK-r1_x86_64.apk sallyport-server_APK-r1_aarch64.apk sallyport_APK-r1_x86_64.apk sallyport_APK-r1_aarch64.apk
-		sallyport_VERSION_openwrt_arm.apk sallyport_VERSION_openwrt_arm64.apk sallyport_VERSION_openwrt_mips.apk sallyport_VERSION_openwrt_mipsle.apk
+		sallyport_VERSION_openwrt_amd64.apk sallyport_VERSION_amd64.ipk sallyport_VERSION_openwrt_arm.apk sallyport_VERSION_openwrt_arm64.apk sallyport_VERSION_openwrt_mips.apk sallyport_VERSION_openwrt_mipsle.apk
 		sallyport_VERSION_arm.ipk sallyport_VERSION_arm64.ipk sallyport_VERSION_mips.ipk sallyport_VERSION_mipsle.ipk
 		sallyport_VERSION_macos_amd64.tar.gz sallyport_VERSION_macos_arm64.tar.gz sallyport_VERSION_windows_amd64.zip sallyport_VERSION_windows_arm64.zip
 		homebrew/sallyport.rb winget/Sallyport.Sallyport.yaml winget/Sallyport.Sallyport.locale.en-US.yaml winget/Sallyport.Sallyport.installer.yaml`))
