@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,4 +88,29 @@ func TestDiskTurnsReadOnly(t *testing.T) {
 	}
 	disk.Heal()
 	n.within("all", func() {}, func() bool { return n.reaches(n.client, asClient+":8080") })
+}
+
+// TestDiskReadOnlyAtStart: a server whose state directory cannot be written does not start,
+// and names the file and the reason.
+func TestDiskReadOnlyAtStart(t *testing.T) {
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure(faultyWeb, "all")
+	dir := n.path("gate/state")
+	for _, flags := range []uintptr{unix.MS_BIND, unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY} {
+		if err := unix.Mount(dir, dir, "", flags, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	out, err := n.try(nil, "timeout", "30", n.path("sallyportd"), "serve", "-c", n.path("gate/sallyportd.toml"))
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(out, dir) || !strings.Contains(out, "read-only file system") {
+		t.Errorf("a start: %v, %s", err, out)
+	}
+	if n.reaches(n.client, asClient+":8080") {
+		t.Error("open without a server")
+	}
 }

@@ -15,7 +15,8 @@ import (
 type effectiveProcesses struct {
 	all    []sandbox.Process
 	server sandbox.Report // of the server itself
-	silent error          // why they are not known; nil: they are, or no server runs
+	holder *admin.Holder
+	silent error // why they are not known; nil: they are, or no server runs
 }
 
 func runningProcesses(ctx context.Context, socket string) (p effectiveProcesses) {
@@ -24,6 +25,7 @@ func runningProcesses(ctx context.Context, socket string) (p effectiveProcesses)
 		return p
 	}
 	if err == nil {
+		p.holder = st.Holder
 		p.all, err = sandbox.Processes(st.PID)
 	}
 	if err == nil {
@@ -52,15 +54,20 @@ func (p *effectiveProcesses) add(reports []sandbox.Report) {
 	}
 }
 
-// check warns if the running server cannot reload a configuration.
-func (p effectiveProcesses) check(cfg *config.Config) []finding {
+// check warns if the running server cannot reload a configuration, and if its holder does
+// not answer it.
+func (p effectiveProcesses) check(cfg *config.Config) (found []finding) {
+	if h := p.holder; h != nil && h.Connected && h.Silent {
+		found = append(found, warn("holder-silent", "if it does not continue, restart it: \"systemctl restart sallyportd-firewall\", or the server that has started it",
+			"the holder of the firewall does not answer the server: nothing opens until it continues; leases in force stay"))
+	}
 	err := p.server.Admits(cfg.Files())
 	if err == nil {
-		return nil
+		return found
 	}
 	var hinted interface{ Hint() string }
 	errors.As(err, &hinted)
-	return []finding{warn("outside-sandbox", hinted.Hint(), "a reload of the running server fails: %v", err)}
+	return append(found, warn("outside-sandbox", hinted.Hint(), "a reload of the running server fails: %v", err))
 }
 
 // line returns the processes for people; empty: no server runs.

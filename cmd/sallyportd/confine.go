@@ -16,13 +16,14 @@ import (
 
 // confineServer takes away from this process what a server with the configuration at a
 // path does not need. It returns this configuration.
-func confineServer(path string, log *slog.Logger) (*config.Config, sandbox.Report, error) {
+func confineServer(path string, resumed privilege.Resumed, log *slog.Logger) (*config.Config, sandbox.Report, error) {
 	cfg, err := config.Load(path, config.Alone)
 	if err != nil {
 		return nil, sandbox.Report{}, cli.Misuse(err)
 	}
 	makeState(cfg)
-	report, err := sandbox.Confine(sandbox.Server(cfg.Files(), len(cfg.Programs()) > 0), log)
+	others := len(cfg.Programs()) > 0 || resumed.Client != nil || resumed.Capturer != nil
+	report, err := sandbox.Confine(sandbox.Server(cfg.Files(), others), log)
 	return cfg, report, err
 }
 

@@ -75,7 +75,7 @@ and nothing was changed.`,
 			level := new(slog.LevelVar)
 			log := openLog(env, logSettings{path: path, level: level})
 			defer log.stop()
-			fixed, confined, err := confineServer(path, log.Logger)
+			fixed, confined, err := confineServer(path, resumed, log.Logger)
 			if err != nil {
 				return err
 			}

@@ -73,10 +73,13 @@ func statusFacts(env cli.Env, st admin.Status) [][]output.Cell {
 	rows = append(rows, selfTestFact(env, st.SelfTest)...)
 	if h := st.Holder; h != nil {
 		text := "lost: nothing can be opened"
-		if h.Connected {
+		switch {
+		case h.Connected && h.Silent:
+			text = "silent: nothing opens until it continues"
+		case h.Connected:
 			text = "connected"
 		}
-		rows = append(rows, fact("holder", text+", "+count(int(h.Restarts), "restart"), !h.Connected))
+		rows = append(rows, fact("holder", text+", "+count(int(h.Restarts), "restart"), !h.Connected || h.Silent))
 	}
 	rows = append(rows, sandboxFacts(st)...)
 	if st.TrialUnknown != "" {

@@ -42,6 +42,7 @@ const (
 // called concurrently.
 type Conn struct {
 	clock clock.Clock
+	times times
 	// dial connects to an independent holder; nil: the holder is a child of the
 	// server, and there is no other after it.
 	dial func(context.Context) (net.Conn, error)
@@ -64,13 +65,13 @@ func NewConn(socket *os.File, lifeline io.ReadCloser, c clock.Clock) (*Conn, err
 		lifeline.Close()
 		return nil, fmt.Errorf("reach the firewall's holder: %w", err)
 	}
-	return &Conn{clock: c, buffer: make([]byte, 0, maxRequest), link: newLink(conn, lifeline)}, nil
+	return &Conn{clock: c, times: usual, buffer: make([]byte, 0, maxRequest), link: newLink(conn, lifeline)}, nil
 }
 
 // NewDialingConn returns the connection to an independent holder, to which dial
 // connects. The clock must be that of the services.
 func NewDialingConn(dial func(context.Context) (net.Conn, error), c clock.Clock) *Conn {
-	return &Conn{clock: c, dial: dial, buffer: make([]byte, 0, maxRequest)}
+	return &Conn{clock: c, times: usual, dial: dial, buffer: make([]byte, 0, maxRequest)}
 }
 
 // DialNext makes Run connect to an independent holder when the child of this process
@@ -164,6 +165,9 @@ type Events struct {
 	Lost  func(why error) // nothing can be opened, and all leases are void
 	Tried func(why error) // connecting to another one failed, or it refused
 	Found func()          // everything is closed, and can be opened
+	// Silent and Continues may be nil. Between them nothing can be opened, and leases stay.
+	Silent    func()
+	Continues func()
 }
 
 // Run watches the holder until ctx ends, and then returns nil. If a child of
@@ -172,10 +176,9 @@ type Events struct {
 func (c *Conn) Run(ctx context.Context, events Events) error {
 	for {
 		if l := c.current(); l != nil {
-			select {
-			case <-ctx.Done():
+			c.watch(ctx, l, events)
+			if ctx.Err() != nil {
 				return nil
-			case <-l.gone:
 			}
 			if c.dial == nil {
 				return l.err
@@ -243,7 +246,7 @@ func (c *Conn) OpenKnockPorts(ports []uint16, lasts time.Duration) error {
 		if err != nil {
 			return err
 		}
-		if _, err := c.call(b, 0); err != nil {
+		if err := c.ask(b); err != nil {
 			return err
 		}
 	}

@@ -48,6 +48,11 @@
 // There each end checks the credentials that the kernel has of the other
 // (peer_linux.go).
 //
+// The server asks for a sign of life every ten seconds (silence.go). A holder that does not
+// answer is silent: nothing opens, and the leases in force stay. A request without a reply
+// has an unknown outcome, and so has a lease that must end before its time: then the server
+// gives up the holder, and also after a minute of silence.
+//
 // The holder reads the configuration independently. A request names services by
 // identifiers that both processes derive from the names. It cannot open a service
 // that is not configured, nor for longer than configured, nor to anyone unless that

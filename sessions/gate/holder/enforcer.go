@@ -135,7 +135,8 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 			}
 			switch {
 			case !c.Revokes() && !c.Soon:
-			case errors.Is(failed[i], ErrDead):
+			case errors.Is(failed[i], ErrDead), errors.Is(failed[i], ErrSilent) && !c.Soon && !kernel.Before(e.open[targetOf(c)]):
+				// The kernel has closed it, or does so with the holder.
 				delete(e.open, targetOf(c))
 				e.owed[targetOf(c)] = true
 			default:

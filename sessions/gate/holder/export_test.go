@@ -1,5 +1,7 @@
 package holder
 
+import "time"
+
 // Exports for the tests of package holder_test.
 
 const MaxRequest = maxRequest
@@ -7,6 +9,12 @@ const MaxRequest = maxRequest
 // Kill closes the server's end, as the kernel does for a process that was
 // killed.
 func (c *Conn) Kill() { c.current().conn.Close() }
+
+// SetTimes sets how long a holder may take to answer a ping, and how long it may be silent.
+// Only Ping pings.
+func (c *Conn) SetTimes(within, silence time.Duration) { c.times = times{time.Hour, within, silence} }
+
+func (c *Conn) Ping() { c.ping(c.current()) }
 
 // Dead returns a channel that closes when the current holder is gone, or was
 // given up.

@@ -2,6 +2,7 @@ package holder
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,8 +24,11 @@ type link struct {
 	once    sync.Once
 	gone    chan struct{}          // closed when the link is given up
 	err     error                  // set before gone is closed
-	sandbox atomic.Pointer[[]byte] // of the holder: see Conn.Sandbox
 	ended   chan struct{}          // closed when the holder has ended, or the connection to an independent one
+	sandbox atomic.Pointer[[]byte] // of the holder: see Conn.Sandbox
+	// silent: the next reply is that of an earlier request: see silence.go.
+	silent     atomic.Bool
+	fellSilent chan struct{} // has an element when that begins
 }
 
 // reply is a message of the holder, with the files whose descriptors it has.
@@ -42,7 +46,7 @@ func closeAll(files []*os.File) {
 // newLink starts reading. The lifeline ends with the holder's process; nil:
 // only the connection shows its end.
 func newLink(conn net.Conn, lifeline io.ReadCloser) *link {
-	l := &link{conn: conn, replies: make(chan reply), gone: make(chan struct{}), ended: make(chan struct{})}
+	l := &link{conn: conn, replies: make(chan reply), gone: make(chan struct{}), ended: make(chan struct{}), fellSilent: make(chan struct{}, 1)}
 	go func() {
 		l.read()
 		if lifeline == nil {
@@ -89,26 +93,52 @@ func (l *link) call(request []byte, within time.Duration) ([]byte, error) {
 	return r.text, err
 }
 
-// callFiles sends a request and returns the reply. Only one caller at a time.
+// callFiles sends a request and returns the reply. Only one caller at a time. Without a
+// reply, the outcome of the request is not known, so callFiles gives up the link.
 func (l *link) callFiles(request []byte, within time.Duration) (r reply, err error) {
+	r, err = l.exchange(request, within)
+	if errors.Is(err, errNoReply) {
+		err = l.fail(fmt.Errorf("%w within %s", err, within))
+	}
+	return r, err
+}
+
+// exchange sends a request and waits for its reply.
+func (l *link) exchange(request []byte, within time.Duration) (r reply, err error) {
+	if l.silent.Load() {
+		return r, ErrSilent
+	}
 	// Deadlines use the timers of this process, and so time.Now.
 	if err := l.conn.SetWriteDeadline(time.Now().Add(answerTime)); err != nil {
 		l.fail(err)
 		return r, l.err // the earlier error, if the link was already given up
 	}
-	timer := time.NewTimer(within)
-	defer timer.Stop()
 	// If the write fails because the holder has closed the connection, its last
 	// reply may have the reason.
 	l.conn.Write(request)
-	select {
-	case r := <-l.replies:
-		return r, nil
-	case <-l.gone:
-		return r, l.err
-	case <-timer.C:
-		return r, l.fail(fmt.Errorf("no reply within %s", within))
+	return l.wait(context.Background(), within)
+}
+
+var errNoReply = errors.New("no reply")
+
+// wait waits for a reply, in two parts: if this process did not run for a while, the first
+// part ends before the reply is read that came meanwhile.
+func (l *link) wait(ctx context.Context, within time.Duration) (r reply, err error) {
+	for range 2 {
+		timer := time.NewTimer(within / 2)
+		select {
+		case r = <-l.replies:
+		case <-l.gone:
+			err = l.err
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-timer.C:
+			continue
+		}
+		timer.Stop()
+		return r, err
 	}
+	return r, errNoReply
 }
 
 // fail gives up the link: after an incomplete call, a reply would be taken for

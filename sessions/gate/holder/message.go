@@ -37,6 +37,8 @@ const (
 	kindSandbox kind = 72 // what is in force in the holder's process
 
 	kindReload kind = 80 // read the configuration again: alone, instead of begin
+
+	kindPing kind = 96 // a sign of life, and nothing else
 )
 
 // Version is the version of the messages. The first request and its reply have
@@ -146,7 +148,7 @@ func (k kind) listsChanges() bool {
 // isAlone reports whether a request of the kind is that byte alone.
 func (k kind) isAlone() bool {
 	switch k {
-	case kindExit, kindQueryResult, kindShieldResult, kindShieldState, kindTrial, kindConfirm, kindSandbox:
+	case kindExit, kindQueryResult, kindShieldResult, kindShieldState, kindTrial, kindConfirm, kindSandbox, kindPing:
 		return true
 	}
 	return false

@@ -208,6 +208,8 @@ func (s *session) handle(b []byte) (reply []byte, cut []access.Change, exit bool
 		return s.shieldReply(), nil, false
 	case kindShieldState:
 		return s.shieldState(), nil, false
+	case kindPing:
+		return results(nil), nil, false
 	case kindTrial:
 		return s.trial(), nil, false
 	case kindConfirm:

@@ -47,7 +47,7 @@ func (c *Conn) ShieldState() (state ShieldState, err error) {
 	if l == nil {
 		return state, ErrDead
 	}
-	b, err := l.call([]byte{byte(kindShieldState)}, answerTime)
+	b, err := l.ask([]byte{byte(kindShieldState)}, answerTime)
 	switch {
 	case err != nil:
 		return state, err

@@ -60,7 +60,7 @@ func Serve(server *os.File, cfg Config) error {
 	}
 	defer conn.Close()
 	hideDescriptors()
-	if err := continueAtEnd(); err != nil {
+	if err := ContinueAtEnd(); err != nil {
 		return fmt.Errorf("start programs: %w", err)
 	}
 	if err := adopt(); err != nil {
@@ -249,9 +249,10 @@ func closeAll(files []*os.File) {
 // process of its user has stopped never does. Tests have other times.
 var killTime = 2 * time.Second
 
-// continueAtEnd makes this process continue when the server ends: a program of the same
-// user may have stopped it. The thread that it calls this on has to stay.
-func continueAtEnd() error {
+// ContinueAtEnd makes this process continue when the process that has started it ends: a
+// program of the same user may have stopped it (SIGSTOP). It locks the goroutine to its
+// thread, which must stay, and the process must not change its credentials afterwards.
+func ContinueAtEnd() error {
 	runtime.LockOSThread()
 	return os.NewSyscallError("PR_SET_PDEATHSIG", unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGCONT), 0, 0, 0))
 }

@@ -146,7 +146,8 @@ type SelfTest struct {
 // Holder is the holder of the firewall and the shield.
 type Holder struct {
 	Connected bool   `json:"connected"`
-	Restarts  uint64 `json:"restarts"` // holders after the first one
+	Silent    bool   `json:"silent,omitempty"` // it does not answer: nothing opens, and leases stay
+	Restarts  uint64 `json:"restarts"`         // holders after the first one
 }
 
 // Fleet is the record that several servers share.

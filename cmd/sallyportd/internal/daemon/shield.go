@@ -216,6 +216,8 @@ func (s *shield) watchHolder(ctx context.Context, o *observed) error {
 			o.holderFound()
 			s.found()
 		},
+		Silent:    func() { s.log.Warn("shield holder silent; the shield goes on") },
+		Continues: func() { s.log.Info("shield holder continues") },
 	})
 }
 

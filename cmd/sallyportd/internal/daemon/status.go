@@ -39,9 +39,9 @@ func (s *Server) status() admin.Status {
 		s.challenge.carriers.waiting(st.Carriers)
 	}
 	if s.holder != nil {
-		st.Holder = &admin.Holder{Connected: s.holder.Held(), Restarts: s.observed.holders.Load()}
+		st.Holder = &admin.Holder{Connected: s.holder.Held(), Silent: s.holder.Silent(), Restarts: s.observed.holders.Load()}
 	} else if s.shield != nil {
-		st.Holder = &admin.Holder{Connected: s.shield.holder.Held(), Restarts: s.observed.holders.Load()}
+		st.Holder = &admin.Holder{Connected: s.shield.holder.Held(), Silent: s.shield.holder.Silent(), Restarts: s.observed.holders.Load()}
 	}
 	if s.holder != nil {
 		st.Trial, st.TrialUnknown = trialsNow(now.cfg, s.env.Clock.Wall())

@@ -54,6 +54,15 @@ func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 			s.shield.found()
 			s.kept.wakeUp() // and the leases without an end that have ended open again
 		},
+		Silent: func() {
+			log.Error("firewall holder silent; nothing opens until it continues", "hint", "if it does not continue, restart it, or the server that has started it; the server gives it up after a minute")
+		},
+		Continues: func() {
+			log.Info("firewall holder continues")
+			if err := s.firewall.Resume(); err != nil {
+				log.Error("failed to cut connections of revoked clients", "error", err)
+			}
+		},
 	})
 	if err == nil {
 		return nil

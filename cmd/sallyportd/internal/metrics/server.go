@@ -31,7 +31,7 @@ func (s samples) server(st admin.Status) {
 	s.trials(st.Trial)
 	s.gauge(RunnersLost, "Processes that start the programs of a user, and have ended: their services stay closed.", float64(len(st.RunnersLost)))
 	if h := st.Holder; h != nil {
-		s.gauge(HolderUp, "1: the holder of the firewall and the shield answers.", number(h.Connected))
+		s.gauge(HolderUp, "1: the holder of the firewall and the shield answers.", number(h.Connected && !h.Silent))
 		s.counter(HolderRestarts, "Holders that the server has connected to after the first one.", h.Restarts)
 	}
 	if st.Fleet != nil {

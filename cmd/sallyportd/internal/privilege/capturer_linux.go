@@ -14,6 +14,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/sandbox"
 	"sallyport/ingest/capture"
 	"sallyport/sessions/gate/firewall"
+	"sallyport/sessions/gate/runner"
 )
 
 // startCapturer opens the sockets that capture packets, and starts the process that
@@ -91,6 +92,9 @@ func CaptureFor(c Capturing, log *slog.Logger) error {
 		if err := dropHere(in.descriptors); err != nil {
 			return err
 		}
+	}
+	if err := runner.ContinueAtEnd(); err != nil {
+		return err
 	}
 	confined, err := sandbox.Confine(sandbox.Capturer, log)
 	if err != nil {

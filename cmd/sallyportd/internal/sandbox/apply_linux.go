@@ -18,10 +18,11 @@ var ErrUnsupported = errors.New("no filter of system calls here")
 // families are those of sockets of the server and of a holder.
 var families = []int{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK}
 
-// Server returns the profile of the process that reads the bytes of strangers. With
-// programs, it wakes their runners by a signal, and the kernel sends one to them at its end.
-func Server(files Files, programs bool) Profile {
-	return Profile{Name: "server", Families: families, Files: files, Signals: programs}
+// Server returns the profile of the process that reads the bytes of strangers. With other
+// processes that it has started, it wakes runners by a signal, and the kernel sends one to
+// each process at its end.
+func Server(files Files, others bool) Profile {
+	return Profile{Name: "server", Families: families, Files: files, Signals: others}
 }
 
 // Capturer is the profile of the process that captures packets. Its packet sockets are
