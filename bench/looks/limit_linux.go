@@ -21,7 +21,7 @@ func (w *testbed) replay(captured [][]scenario.Shot) (results []Result, err erro
 		r := Replays{}
 		err := pinned(func() error {
 			began := time.Now()
-			for time.Since(began) < w.Window {
+			for time.Since(began) < w.Window/2 {
 				for range 100 {
 					for _, p := range packets {
 						if err := w.send(p); err != nil {

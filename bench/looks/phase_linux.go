@@ -1,6 +1,7 @@
 package looks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -39,6 +41,9 @@ func (w *testbed) look(ctx context.Context) (all map[key]*sample, err error) {
 	for k := range all {
 		keys = append(keys, k)
 	}
+	if w.knockPort, err = w.drawKnockPort(); err != nil {
+		return nil, err
+	}
 	end := time.Now().Add(w.Window)
 	err = pinned(func() error {
 		for ctx.Err() == nil {
@@ -63,7 +68,7 @@ func (w *testbed) probe(k key, s *sample) error {
 	}
 	f, port := families[k.family], uint16(closedPort)
 	if k.look < len(looks) {
-		port = looks[k.look].port
+		port = cmp.Or(looks[k.look].port, w.knockPort)
 	}
 	from := netip.AddrPortFrom(f.stranger, w.source)
 	began, got, err := w.ask(probes[k.probe].make(from, netip.AddrPortFrom(f.server, port))...)
@@ -92,11 +97,18 @@ func (w *testbed) probe(k key, s *sample) error {
 }
 
 // compare makes the results of all phases.
-func compare(phases []map[key]*sample) (results []Result) {
+func compare(phases []map[key]*sample, stealth bool) (results []Result) {
 	for f := range families {
 		for l := range looks {
+			if stealth && !looks[l].stealth {
+				continue
+			}
 			for p := range probes {
 				r := Result{Family: families[f].number, Look: looks[l].name, Probe: probes[p].name, Silent: looks[l].silent}
+				if strings.HasPrefix(probes[p].name, "UDP") {
+					r.SilentClosed = stealth
+					r.Silent = r.Silent || looks[l].silentUDP || stealth
+				}
 				if probes[p].name == echo { // it has no port
 					if l > 0 {
 						continue

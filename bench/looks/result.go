@@ -14,12 +14,17 @@ type Result struct {
 	Family int    `json:"family"` // 4 or 6
 	Look   string `json:"look,omitempty"`
 	Probe  string `json:"probe"`
+	Policy string `json:"policy,omitempty"` // of the host: "stealth", or none
 	Silent bool   `json:"silent,omitempty"` // the look answers nothing
+	// SilentClosed is whether a closed port answers nothing either.
+	SilentClosed bool `json:"silent_closed,omitempty"`
 	// Phases are those of Phases, in this order.
 	Phases []Phase `json:"phases,omitempty"`
 
 	Replays *Replays `json:"replays,omitempty"`
 	Limit   *Limit   `json:"limit,omitempty"`
+	Scan    *Scan    `json:"scan,omitempty"`
+	OffPath *OffPath `json:"off_path,omitempty"`
 }
 
 // Phases are the moments at which a stranger looks.
@@ -69,15 +74,20 @@ type Limit struct {
 
 // Failure returns the difference that a stranger can see; empty: none. Times cannot fail.
 func (r Result) Failure() string {
-	name := fmt.Sprintf("IPv%d, %s, %s", r.Family, r.Look, r.Probe)
+	name := fmt.Sprintf("IPv%d, %s, %s", r.Family, r.look(), r.Probe)
 	if r.Replays != nil && r.Replays.Answers > 0 {
 		return fmt.Sprintf("IPv%d: %d packets answered %d replays", r.Family, r.Replays.Answers, r.Replays.Sent)
+	}
+	if s := r.Scan; s != nil {
+		return s.failure(r.Family, r.Policy)
 	}
 	for i, p := range r.Phases {
 		where := name + ", " + Phases[i]
 		switch {
 		case r.Silent && i > 0 && p.Answered > 0:
 			return fmt.Sprintf("%s: %d answers, expected silence: %s", where, p.Answered, p.Kinds)
+		case r.SilentClosed && i > 0 && len(p.Closed) > 0:
+			return fmt.Sprintf("%s: a closed port answers, expected silence: %s", where, p.Closed)
 		case r.Silent && i > 0:
 		case !slices.Equal(p.Kinds, p.Closed):
 			return fmt.Sprintf("%s: got %s, a closed port has %s", where, p.Kinds, p.Closed)
@@ -106,6 +116,9 @@ func WriteText(out io.Writer, results []Result) error {
 			return strings.Join(list, "/")
 		}
 		as := "silent"
+		if r.SilentClosed {
+			as = "silent, as closed"
+		}
 		if !r.Silent {
 			as = "yes"
 			if r.Phases[1].Labels != r.Phases[1].ClosedLabels {
@@ -116,7 +129,7 @@ func WriteText(out io.Writer, results []Result) error {
 			as = "NO"
 		}
 		d := r.Phases[2]
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t", r.Family, r.Look, r.Probe, all(0, "%d", func(p Phase) any { return p.Answered }), as)
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t", r.Family, r.look(), r.Probe, all(0, "%d", func(p Phase) any { return p.Answered }), as)
 		if r.Silent || d.Answered == 0 {
 			fmt.Fprintln(w, "\t\t\t\t\t\t\t")
 			continue
@@ -131,12 +144,23 @@ func WriteText(out io.Writer, results []Result) error {
 	fmt.Fprintln(w)
 	for _, r := range results {
 		if s := r.Replays; s != nil {
-			fmt.Fprintf(w, "IPv%d: %d replays of a sequence that has opened, %.0f a second: %d packets came back\n", r.Family, s.Sent, s.PerSec, s.Answers)
+			fmt.Fprintf(w, "IPv%d%s: %d replays of a sequence that has opened, %.0f a second: %d packets came back\n", r.Family, with(r.Policy), s.Sent, s.PerSec, s.Answers)
 		}
 		if l := r.Limit; l != nil {
 			fmt.Fprintf(w, "IPv%d: %.0f datagrams a second to closed ports, from %d addresses: %.1f ICMP errors a second; all ports in %.0f s\n",
 				r.Family, l.Sent, l.Sources, l.Errors, l.Scan)
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return writeScans(out, results)
+}
+
+// look returns the look, with the policy of the host if there is one.
+func (r Result) look() string {
+	if r.Policy == "" {
+		return r.Look
+	}
+	return r.Policy + ": " + r.Look
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -18,6 +19,7 @@ import (
 	"sallyport/bench/netns"
 	"sallyport/bench/scenario"
 	"sallyport/bench/target"
+	"sallyport/verify/schedule"
 )
 
 // Config configures Run.
@@ -38,25 +40,43 @@ var families = []struct {
 	{6, netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::3"), netip.MustParsePrefix("2001:db8:2::/48")},
 }
 
-// looks are the services, each over TCP and UDP. The programs of the first two listen.
+// looks are the services, each over TCP and UDP, and a live knock port. The programs of the
+// first two listen.
 var looks = []struct {
 	name, keys string
-	port       uint16
+	port       uint16 // 0: drawn
 	silent     bool
+	silentUDP  bool // UDP is not answered, and TCP as at a closed port
+	stealth    bool // also with stealth
 }{
-	{"firewall, drop", "type = \"firewall\"\npolicy = \"drop\"\n", 2000, true},
-	{"firewall, reject", "type = \"firewall\"\npolicy = \"reject\"\n", 2001, false},
-	{"proxy, filtered", "type = \"proxy\"\nupstream = \"127.0.0.1:9\"\nlook = \"filtered\"\n", 2002, true},
-	{"proxy, closed", "type = \"proxy\"\nupstream = \"127.0.0.1:9\"\nlook = \"closed\"\n", 2003, false},
+	{name: "firewall, drop", keys: "type = \"firewall\"\npolicy = \"drop\"\n", port: 2000, silent: true, stealth: true},
+	{name: "firewall, reject", keys: "type = \"firewall\"\npolicy = \"reject\"\n", port: 2001},
+	{name: "proxy, filtered", keys: "type = \"proxy\"\nupstream = \"127.0.0.1:9\"\nlook = \"filtered\"\n", port: 2002, silent: true, stealth: true},
+	{name: "proxy, closed", keys: "type = \"proxy\"\nupstream = \"127.0.0.1:9\"\nlook = \"closed\"\n", port: 2003, stealth: true},
+	{name: "a knock port", silentUDP: true, stealth: true},
 }
 
 const (
 	closedPort = 2009 // nothing has it
+	webPort    = 8080
 	knocks     = 3
 )
 
+// policies are those of the host: a server for each.
+var policies = []struct {
+	name, keys string
+	stealth    bool
+	groups     []int // of tests off the path
+}{
+	{"", "on_exit = \"clear\"\n", false, groups},
+	{"stealth", "on_exit = \"clear\"\nstealth = true\n", true, stealthGroups},
+}
+
 func services() (text string) {
 	for _, l := range looks {
+		if l.keys == "" {
+			continue
+		}
 		for _, protocol := range []string{"tcp", "udp"} {
 			text += fmt.Sprintf("[[service]]\nname = \"%s-%d\"\nprotocol = %q\nlisten = \":%d\"\nopen_for = \"1h\"\n%s", protocol, l.port, protocol, l.port, l.keys)
 		}
@@ -69,7 +89,18 @@ type testbed struct {
 	Config
 	outside *netns.Host
 	*wire
-	source uint16 // of the last probe
+	source    uint16         // of the last probe
+	forged    int            // how many probes have had a forged address
+	server    *target.Server // nil: none runs
+	knockPort uint16         // live during a phase
+	done      int            // steps
+}
+
+// step reports what is measured next.
+func (w *testbed) step(what string) {
+	of := len(policies)*(len(Phases)-1+len([]string{"replays", "scan", "off path"})) + 2
+	w.Progress(w.done, of, what)
+	w.done++
 }
 
 // Run measures. The caller must be root in its namespaces, and alone in them.
@@ -85,29 +116,23 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 	}
 	defer w.outside.Close()
 	defer w.close()
-	const steps = 6
-	cfg.Progress(0, steps, "limits of ICMP errors")
+	w.step("limits of ICMP errors")
 	limits, err := w.limits(ctx)
 	if err != nil {
 		return nil, err
 	}
-	samples := make([]map[key]*sample, len(Phases))
-	look := func(phase int) (err error) {
-		cfg.Progress(1+phase, steps, Phases[phase])
-		samples[phase], err = w.look(ctx)
-		return err
-	}
-	if err := errors.Join(unlimited(), look(0)); err != nil {
-		return nil, err
-	}
-	server, err := target.StartServer(ctx, target.ServerConfig{
-		Binary: cfg.Server, Dir: filepath.Join(dir, "gate"), Address: families[0].server.String(),
-		Web: 8080, Ports: knocks, Clients: 1, Core: target.AnyCore, Strict: true, More: services(),
-	})
+	kernel, err := limitsNow()
 	if err != nil {
 		return nil, err
 	}
-	defer server.Stop()
+	if err := none.set(); err != nil {
+		return nil, err
+	}
+	w.step(Phases[0])
+	without, err := w.look(ctx)
+	if err != nil {
+		return nil, err
+	}
 	// The programs behind the firewall.
 	for _, l := range looks[:2] {
 		program, err := net.Listen("tcp", fmt.Sprintf(":%d", l.port))
@@ -116,7 +141,41 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 		}
 		defer program.Close()
 	}
-	if err := look(1); err != nil {
+	for i := range policies {
+		r, err := w.under(ctx, i, filepath.Join(dir, "gate-"+policies[i].name), without, kernel)
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, r...)
+	}
+	w.step("done")
+	return append(results, limits...), nil
+}
+
+// under measures with a server of a policy. Samples without a server are those of all policies.
+func (w *testbed) under(
+	ctx context.Context, policy int, dir string, without map[key]*sample, kernel rates,
+) (results []Result, err error) {
+	server, err := target.StartServer(ctx, target.ServerConfig{
+		Binary: w.Server, Dir: dir, Address: families[0].server.String(), Keys: policies[policy].keys,
+		Web: webPort, Ports: knocks, Clients: 1, Core: target.AnyCore, Strict: true, More: services(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.server = server
+	defer func() {
+		w.server = nil
+		err = errors.Join(err, server.Stop()) // the next one must find no table
+	}()
+	samples := []map[key]*sample{without}
+	look := func() error {
+		w.step(policies[policy].name + " " + Phases[len(samples)])
+		s, err := w.look(ctx)
+		samples = append(samples, s)
+		return err
+	}
+	if err := look(); err != nil {
 		return nil, err
 	}
 	var captured [][]scenario.Shot
@@ -127,26 +186,45 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 		}
 		captured = append(captured, shots)
 	}
-	if err := w.reaches(true); err != nil {
+	if err := errors.Join(w.reaches(true), look()); err != nil {
 		return nil, err
 	}
-	if err := look(2); err != nil {
-		return nil, err
-	}
-	cfg.Progress(5, steps, "replays")
+	w.step("replays")
 	replays, err := w.replay(captured)
 	if err != nil {
 		return nil, err
 	}
-	revoke := exec.CommandContext(ctx, cfg.Server, "client", "revoke", server.Profiles[0].Identifier.String(), "-c", filepath.Join(dir, "gate", "sallyportd.toml"))
+	revoke := exec.CommandContext(ctx, w.Server, "client", "revoke", server.Profiles[0].Identifier.String(), "-c", filepath.Join(dir, "sallyportd.toml"))
 	if out, err := revoke.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("revoke the client: %w\n%s", err, out)
 	}
-	if err := errors.Join(w.reaches(false), look(3)); err != nil {
+	if err := errors.Join(w.reaches(false), look()); err != nil {
 		return nil, err
 	}
-	cfg.Progress(steps, steps, "done")
-	return append(append(compare(samples), replays...), limits...), nil
+	scans, err := w.scans(ctx, kernel, policies[policy].groups)
+	if err != nil {
+		return nil, err
+	}
+	results = slices.Concat(compare(samples, policies[policy].stealth), replays, scans)
+	for i := range results {
+		results[i].Policy = policies[policy].name
+	}
+	return results, nil
+}
+
+// drawKnockPort returns a port that takes knocks for a minute at least.
+func (w *testbed) drawKnockPort() (uint16, error) {
+	if w.server == nil {
+		return closedPort + 1, nil
+	}
+	p := w.server.Profiles[0]
+	ports, err := schedule.Ports(schedule.Algorithm1, p.PortSecret, schedule.MinuteOf(time.Now()), p.Ports)
+	for _, port := range ports {
+		if port < looks[0].port || port > closedPort {
+			return port, err
+		}
+	}
+	return 0, errors.Join(err, errors.New("no knock port apart from the services' ports"))
 }
 
 // connect makes the other host, and the link. Packets to the scanners' networks go there.
@@ -209,10 +287,23 @@ func pinned(f func() error) error {
 	return errors.Join(f(), os.NewSyscallError("sched_setaffinity", unix.SchedSetaffinity(0, &before)))
 }
 
-// unlimited removes the limits of ICMP errors, which would be in the way of the probes.
-func unlimited() error {
-	return errors.Join(
-		os.WriteFile("/proc/sys/net/ipv4/icmp_ratemask", []byte("0"), 0),
-		os.WriteFile("/proc/sys/net/ipv6/icmp/ratemask", []byte("255"), 0), // a type that no kernel sends
-	)
+// rates are the limits of ICMP errors: which types have limits.
+type rates struct{ mask4, mask6 string }
+
+// none: no error has a limit, which would be in the way of the probes.
+var none = rates{"0", "255"} // a type that no kernel sends
+
+const (
+	maskFile4 = "/proc/sys/net/ipv4/icmp_ratemask"
+	maskFile6 = "/proc/sys/net/ipv6/icmp/ratemask"
+)
+
+func limitsNow() (rates, error) {
+	four, err4 := os.ReadFile(maskFile4)
+	six, err6 := os.ReadFile(maskFile6)
+	return rates{string(four), string(six)}, errors.Join(err4, err6)
+}
+
+func (r rates) set() error {
+	return errors.Join(os.WriteFile(maskFile4, []byte(r.mask4), 0), os.WriteFile(maskFile6, []byte(r.mask6), 0))
 }

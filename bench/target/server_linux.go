@@ -40,6 +40,7 @@ type ServerConfig struct {
 	Like       *Server            // the server has the clients and the port secret of this one
 	Honest     int                // the number of clients with a profile; 0: 100
 	Services   func(i int) string // the services of client i, "": all; nil: all for each
+	Keys       string             // added before the services
 	More       string             // added at the end of the configuration
 	// Prepare is called when the clients file exists, before the server starts; nil: nothing.
 	Prepare func(*Server) error
@@ -131,13 +132,13 @@ kernel_filter = %t
 self_test = false  # its knocks would be among those that are counted
 durability = %q
 readers = %d
-%s[[service]]
+%s%s[[service]]
 name = "web"
 type = "web"
 listen = "[::]:%d"
 open_for = "1s"
 open_max = "1s"
-%s`, c.Address, c.Ports, !c.Unfiltered, durability, c.Readers, shield, c.Web, c.More)
+%s`, c.Address, c.Ports, !c.Unfiltered, durability, c.Readers, shield, c.Keys, c.Web, c.More)
 }
 
 // register writes the clients file and the port secret, with random secrets.

@@ -24,7 +24,7 @@ func TestLooks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	silent, answered, replays := 0, 0, 0
+	silent, answered, replays, scans := 0, 0, 0, 0
 	for _, r := range results {
 		if f := r.Failure(); f != "" {
 			t.Error(f)
@@ -37,6 +37,8 @@ func TestLooks(t *testing.T) {
 		switch {
 		case r.Replays != nil:
 			replays += r.Replays.Sent
+		case r.Scan != nil:
+			scans++
 		case r.Phases == nil:
 		case r.Silent:
 			silent++
@@ -46,8 +48,10 @@ func TestLooks(t *testing.T) {
 			t.Errorf("IPv%d, %s, %s: no answer, and expected that of a closed port", r.Family, r.Look, r.Probe)
 		}
 	}
-	// Two families, nine probes with a port, two looks of each kind; and the echo.
-	if silent != 2*9*2 || answered != 2*(9*2+1) || replays == 0 {
-		t.Errorf("%d silent and %d answered rows, %d replays", silent, answered, replays)
+	// Of each family: six probes over TCP and three over UDP. Without stealth, two looks are
+	// silent and two are not, and a knock port is over UDP; with stealth, all are over UDP, and
+	// two over TCP. And the echo.
+	if silent != 2*(9*2+3)+2*(9*2+3*2) || answered != 2*(9*2+6+1)+2*(6*2+1) || replays == 0 || scans != 4 {
+		t.Errorf("%d silent and %d answered rows, %d replays, %d scans", silent, answered, replays, scans)
 	}
 }
