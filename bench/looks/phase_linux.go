@@ -41,12 +41,12 @@ func (w *testbed) look(ctx context.Context) (all map[key]*sample, err error) {
 	for k := range all {
 		keys = append(keys, k)
 	}
-	if w.knockPort, err = w.drawKnockPort(); err != nil {
-		return nil, err
-	}
 	end := time.Now().Add(w.Window)
 	err = pinned(func() error {
 		for ctx.Err() == nil {
+			if w.knockPort, err = w.drawKnockPort(); err != nil {
+				return err
+			}
 			rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
 			for _, k := range keys {
 				if err := w.probe(k, all[k]); err != nil {

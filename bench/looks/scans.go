@@ -79,8 +79,12 @@ func writeScans(out io.Writer, results []Result) (err error) {
 	for _, r := range results {
 		at := fmt.Sprintf("IPv%d%s", r.Family, with(r.Policy))
 		if s := r.Scan; s != nil {
-			line("%s: a scan of %d ports from %d addresses in %.1f s: %d are silent, with the knock port: %t; all ports in %.0f s\n",
-				at, s.Ports, s.Sources, s.Seconds, s.Silent, s.Found, s.All)
+			result := fmt.Sprintf("all ports in %.0f s", s.All)
+			if s.Silent == s.Ports {
+				result = "no difference"
+			}
+			line("%s: a scan of %d ports from %d addresses in %.1f s: %d are silent, with the knock port: %t; %s\n",
+				at, s.Ports, s.Sources, s.Seconds, s.Silent, s.Found, result)
 		}
 		if o := r.OffPath; o != nil {
 			result := "no difference"
