@@ -164,7 +164,7 @@ func (w *testbed) offPath(ctx context.Context, family int, o *OffPath) error {
 }
 
 // test uses up the errors that the kernel may send, waits until it may send a burst again,
-// and sends forged probes to the ports of a group: does a probe of its own still get an error?
+// and sends forged probes to the ports of a group: does a probe from an own address still get an error?
 func (w *testbed) test(family int, group []uint16) (answered bool, err error) {
 	forge := func(port uint16) error {
 		w.forged++

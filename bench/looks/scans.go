@@ -37,7 +37,7 @@ func (s Scan) failure(family int, policy string) string {
 
 // OffPath is a scanner that sees no answer to its probes, because it forges their addresses.
 // A test sends some more of them than the kernel may answer at once, to a group of ports, and
-// then a probe of its own: that gets an error only if the others have left one.
+// then a probe from an own address: that gets an error only if the others have left one.
 type OffPath struct {
 	Group  int     `json:"group"`  // ports of a test
 	Tests  int     `json:"tests"`  // of each kind
