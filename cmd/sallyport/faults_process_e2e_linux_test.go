@@ -181,9 +181,34 @@ func TestHolderHangsTooLong(t *testing.T) {
 		}
 	}
 	closed("the server has ended")
-	sendSignal(t, helper, syscall.SIGCONT)
-	n.await("the end of the holder", func() bool { return ended(helper) })
+	n.await("the end of the holder, which the kernel continues", func() bool { return ended(helper) })
 	closed("the holder has executed what it was asked for, and has ended")
+}
+
+// TestStoppedHolderOfDeadServer: the server is killed while its holder is stopped. The kernel
+// continues the holder, which closes everything and ends, so that the next server can start.
+func TestStoppedHolderOfDeadServer(t *testing.T) {
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.echo("[::]:5401")
+	n.configure(longPour, "all")
+	n.serve()
+	helper := n.helperOf(n.server.Process.Pid)
+	t.Cleanup(func() { syscall.Kill(helper, syscall.SIGKILL) })
+	n.knock("all")
+	n.opens(n.client, asClient+":5401")
+	sendSignal(t, helper, syscall.SIGSTOP)
+	sendSignal(t, n.server.Process.Pid, syscall.SIGKILL)
+	n.server.Wait()
+	n.server = nil
+	n.await("the end of the holder", func() bool { return ended(helper) })
+	if n.reaches(n.client, asClient+":5401") || n.reaches(n.stranger, asStranger+":5401") {
+		t.Error("open after the end of the server")
+	}
+	n.serve()
+	n.within("all", func() {}, func() bool { return n.reaches(n.client, asClient+":5401") })
 }
 
 // TestCapturerHangs: the process that captures packets is stopped. No exchange opens

@@ -3,7 +3,9 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -50,7 +52,7 @@ func TestHolderStandsStill(t *testing.T) {
 	}
 	t.Cleanup(func() { held.Kill() })
 	counted := countsOf(t, held.Pid)
-	sendSignal(t, held, syscall.SIGSTOP)
+	thaw := freeze(t, held.Pid)
 	sendSignal(t, first.cmd.Process, syscall.SIGKILL)
 	first.cmd.Wait() // its log stays open: the holder writes to it too
 
@@ -61,10 +63,58 @@ func TestHolderStandsStill(t *testing.T) {
 	if !shieldOn(t, shieldLink) {
 		t.Error("the kernel has detached the shield of a holder that stands still")
 	}
-	sendSignal(t, held, syscall.SIGCONT)
+	thaw()
 	awaitLog(t, second, `msg="shield attached" interface=srv mode=native`, 1)
 	w.bySoonShield(t, "when the holder goes on", second, w.guests[2], shieldHost)
 	second.end(t, syscall.SIGTERM)
+}
+
+// freeze makes a process stand still, also if it gets SIGCONT, until thaw is called or the
+// test ends: this process traces it.
+func freeze(t *testing.T, pid int) (thaw func()) {
+	t.Helper()
+	frozen, over := make(chan error), make(chan struct{})
+	go func() {
+		// The thread that traces ends with the goroutine, and the process then goes on.
+		runtime.LockOSThread()
+		frozen <- traceAll(pid)
+		<-over
+	}()
+	thaw = sync.OnceFunc(func() { close(over) })
+	t.Cleanup(thaw)
+	if err := <-frozen; err != nil {
+		t.Fatal(err)
+	}
+	return thaw
+}
+
+// traceAll stops all threads of a process.
+func traceAll(pid int) error {
+	traced := map[int]bool{}
+	for before := -1; before < len(traced); { // until no thread has come meanwhile
+		before = len(traced)
+		all, err := os.ReadDir(filepath.Join("/proc", strconv.Itoa(pid), "task"))
+		if err != nil {
+			return err
+		}
+		for _, entry := range all {
+			thread, err := strconv.Atoi(entry.Name())
+			if err != nil || traced[thread] {
+				continue
+			}
+			if err := unix.PtraceSeize(thread); err != nil {
+				return os.NewSyscallError("PTRACE_SEIZE", err)
+			}
+			if err := unix.PtraceInterrupt(thread); err != nil {
+				return os.NewSyscallError("PTRACE_INTERRUPT", err)
+			}
+			if _, err := unix.Wait4(thread, nil, unix.WALL, nil); err != nil {
+				return os.NewSyscallError("wait4", err)
+			}
+			traced[thread] = true
+		}
+	}
+	return nil
 }
 
 func sendSignal(t *testing.T, p *os.Process, s os.Signal) {

@@ -14,7 +14,6 @@ import (
 	"sallyport/cmd/sallyportd/internal/sandbox"
 	"sallyport/ingest/capture"
 	"sallyport/sessions/gate/firewall"
-	"sallyport/sessions/gate/runner"
 )
 
 // startCapturer opens the sockets that capture packets, and starts the process that
@@ -93,7 +92,7 @@ func CaptureFor(c Capturing, log *slog.Logger) error {
 			return err
 		}
 	}
-	if err := runner.ContinueAtEnd(); err != nil {
+	if err := continueAtEnd(); err != nil {
 		return err
 	}
 	confined, err := sandbox.Confine(sandbox.Capturer, log)

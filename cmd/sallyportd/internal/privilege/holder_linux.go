@@ -115,6 +115,9 @@ func HoldFor(h Holding, log *slog.Logger) error {
 	}
 	// It ends with the server, and not before.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	if err := continueAtEnd(); err != nil {
+		return err
+	}
 	socket, err := in.file(socketName)
 	if err != nil {
 		return err
