@@ -158,7 +158,7 @@ func (w *testbed) offPath(ctx context.Context, family int, o *OffPath) error {
 	}
 	n := float64(o.Tests)
 	o.PerSec = 2 * n / time.Since(began).Seconds()
-	o.Closed, o.With = float64(own[0])/n, float64(own[1])/n
+	o.Closed, o.Among = float64(own[0])/n, float64(own[1])/n
 	o.All = o.all()
 	return ctx.Err()
 }

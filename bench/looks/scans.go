@@ -42,7 +42,7 @@ type OffPath struct {
 	Group  int     `json:"group"`  // ports of a test
 	Tests  int     `json:"tests"`  // of each kind
 	PerSec float64 `json:"per_s"`  // tests
-	With   float64 `json:"with"`   // the share of tests with an own error, if a knock port is in the group
+	Among  float64 `json:"among"`  // the share of tests with an own error, if a knock port is in the group
 	Closed float64 `json:"closed"` // the share, if all ports of the group are closed
 	// All is how many seconds all ports take at least; 0: the tests show no difference.
 	All float64 `json:"all_s"`
@@ -60,7 +60,7 @@ func (o OffPath) all() float64 {
 	}
 	// None of some tests is no proof that the share is 0.
 	clamp := func(p float64) float64 { return min(max(p, 0.5/n), 1-0.5/n) }
-	p, q := clamp(o.With), clamp(o.Closed)
+	p, q := clamp(o.Among), clamp(o.Closed)
 	both := (p + q) / 2
 	if math.Abs(p-q) < 3*math.Sqrt(2*both*(1-both)/n) {
 		return 0
@@ -92,7 +92,7 @@ func writeScans(out io.Writer, results []Result) (err error) {
 				result = fmt.Sprintf("all ports in %.0f s at least", o.All)
 			}
 			line("%s: off path, groups of %d ports: %.1f tests a second; an own error in %.0f %% of %d tests with the knock port, and in %.0f %% without: %s\n",
-				at, o.Group, o.PerSec, 100*o.With, o.Tests, 100*o.Closed, result)
+				at, o.Group, o.PerSec, 100*o.Among, o.Tests, 100*o.Closed, result)
 		}
 	}
 	return err

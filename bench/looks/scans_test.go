@@ -6,13 +6,13 @@ import "testing"
 // difference has no time.
 func TestAll(t *testing.T) {
 	t.Parallel()
-	if got := (OffPath{Group: 1, Tests: 100, PerSec: 10, With: 1, Closed: 0}).all(); got != allPorts/10.0 {
+	if got := (OffPath{Group: 1, Tests: 100, PerSec: 10, Among: 1, Closed: 0}).all(); got != allPorts/10.0 {
 		t.Errorf("one test for each port: %v s", got)
 	}
-	if got := (OffPath{Group: 50, Tests: 100, PerSec: 10, With: 0.6, Closed: 0.5}).all(); got != 0 {
+	if got := (OffPath{Group: 50, Tests: 100, PerSec: 10, Among: 0.6, Closed: 0.5}).all(); got != 0 {
 		t.Errorf("10 of 100 are chance: %v s", got)
 	}
-	clear, blurred := OffPath{Group: 5, Tests: 100, PerSec: 10, With: 1, Closed: 0.3}, OffPath{Group: 5, Tests: 100, PerSec: 10, With: 0.8, Closed: 0.3}
+	clear, blurred := OffPath{Group: 5, Tests: 100, PerSec: 10, Among: 1, Closed: 0.3}, OffPath{Group: 5, Tests: 100, PerSec: 10, Among: 0.8, Closed: 0.3}
 	if clear.all() == 0 || blurred.all() <= clear.all() {
 		t.Errorf("%v s and %v s", clear.all(), blurred.all())
 	}
