@@ -185,6 +185,33 @@ func TestHolderHangsTooLong(t *testing.T) {
 	closed("the holder has executed what it was asked for, and has ended")
 }
 
+// TestIndependentHolderHangs: the server gives up a holder that is silent for a minute, though it
+// has not started it. When the holder continues, it closes everything, and serves the server again.
+func TestIndependentHolderHangs(t *testing.T) {
+	long(t)
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.echo("[::]:5401")
+	n.configure(longPour, "all", "other")
+	pid := n.hold().Process.Pid
+	n.serve()
+	n.knock("all")
+	sendSignal(t, pid, syscall.SIGSTOP)
+	n.await("the server to give it up", func() bool { return n.logged("firewall holder lost; leases wait for the next one") == 1 })
+	if n.logged("firewall holder silent; nothing opens until it continues") != 1 || !strings.Contains(n.log(), "no reply within 1m0s") {
+		t.Error(n.log())
+	}
+	sendSignal(t, pid, syscall.SIGCONT)
+	n.await("the holder to serve again", func() bool { return n.logged("firewall holder connected") == 1 })
+	n.knock("other")
+	n.opens(n.client, asClient+":5401")
+	if n.reaches(n.stranger, asStranger+":5401") {
+		t.Error("open to a stranger")
+	}
+}
+
 // TestStoppedHolderOfDeadServer: the server is killed while its holder is stopped. The kernel
 // continues the holder, which closes everything and ends, so that the next server can start.
 func TestStoppedHolderOfDeadServer(t *testing.T) {
