@@ -4,6 +4,8 @@
 //	TCP.Carry  an accepted connection: connect, then copy both ways, each
 //	           direction in a goroutine, until both are done or one breaks;
 //	           after a side's end of file, a goroutine watches it for a reset
+//	           TCP.Pause stops that between two reads: then nothing of the
+//	           connection is in this process, and another one can Resume it
 //	Accepts    whether a program of a user listens at an upstream; Receives for UDP
 //	Inherited  the listening Unix sockets that a program inherits, one for each run
 //	UDP.Serve  a socket: one goroutine reads what clients send; each flow, which

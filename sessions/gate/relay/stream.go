@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync/atomic"
 	"syscall"
 )
@@ -16,8 +17,9 @@ type stream interface {
 	CloseWrite() error
 }
 
-// copyBoth copies both ways, and then closes both connections in order.
-func copyBoth(conn *net.TCPConn, up stream) (n Carried, err error) {
+// copyBoth copies both ways, and then closes both connections in order. If it is paused,
+// Paused gets the connections before.
+func (t TCP) copyBoth(conn *net.TCPConn, up stream, resumed bool) (n Carried, err error) {
 	type end struct {
 		from stream
 		err  error
@@ -25,8 +27,10 @@ func copyBoth(conn *net.TCPConn, up stream) (n Carried, err error) {
 	defer conn.Close()
 	defer up.Close()
 	ends := make(chan end, 2)
-	go func() { ends <- end{conn, copyOneWay(up, conn, &n.ToUpstream)} }()
-	go func() { ends <- end{up, copyOneWay(conn, up, &n.ToClient)} }()
+	pause := pausing{resumed: resumed}
+	pause.begin(t.Pause, t.PauseTime, conn, up)
+	go func() { ends <- end{conn, pause.copyOneWay(up, conn, &n.ToUpstream)} }()
+	go func() { ends <- end{up, pause.copyOneWay(conn, up, &n.ToClient)} }()
 	first := <-ends
 	var closed atomic.Bool
 	if first.err == nil || errors.Is(first.err, errUnread) {
@@ -47,6 +51,10 @@ func copyBoth(conn *net.TCPConn, up stream) (n Carried, err error) {
 		})()
 	}
 	second := <-ends
+	pause.end()
+	if paused := [2]error{first.err, second.err}; slices.Contains(paused[:], errPaused) {
+		return n, t.paused(Pair{conn, up}, pause.late, paused)
+	}
 	if closed.Load() && errors.Is(second.err, net.ErrClosed) {
 		second.err = nil
 	}
@@ -56,6 +64,19 @@ func copyBoth(conn *net.TCPConn, up stream) (n Carried, err error) {
 	return n, nil
 }
 
+// paused passes on a connection that was paused. It resets one that is not whole.
+func (t TCP) paused(p Pair, late bool, ends [2]error) error {
+	whole := !late
+	for _, err := range ends {
+		whole = whole && (err == nil || errors.Is(err, errPaused))
+	}
+	if !whole || t.Paused == nil || !t.Paused(p) {
+		abort(p.Client, p.Upstream.(stream))
+		return fmt.Errorf("carry a connection: %w", errors.Join(ends[:]...))
+	}
+	return ErrPaused
+}
+
 // errUnread means that bytes of the client are lost, because the program at a Unix
 // socket has closed it, or has ended its reading.
 var errUnread = errors.New("the upstream no longer reads")
@@ -63,10 +84,16 @@ var errUnread = errors.New("the upstream no longer reads")
 // copyOneWay copies until the source's end of file, and passes that on. If it
 // cannot, it resets both connections, which also ends the other direction. It stores
 // the number of bytes in n.
-func copyOneWay(to, from stream, n *int64) (err error) {
+func (p *pausing) copyOneWay(to, from stream, n *int64) (err error) {
 	*n, err = io.Copy(to, from)
-	if err == nil {
+	if err = p.of(err); err == nil {
 		err = to.CloseWrite()
+		if p.resumed && errors.Is(err, syscall.ENOTCONN) {
+			err = nil // both sides have sent an end of file; a reset shows when the other direction reads
+		}
+	}
+	if errors.Is(err, errPaused) {
+		return errPaused
 	}
 	if _, isUnix := to.(*net.UnixConn); isUnix && errors.Is(err, syscall.EPIPE) {
 		// The other direction continues: an answer that the program has sent before

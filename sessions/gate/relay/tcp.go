@@ -43,6 +43,13 @@ type TCP struct {
 	// Begins receives the local address that the upstream sees; nil: no call, and
 	// then this end of a Unix socket has no address.
 	Begins func(local net.Addr)
+	// Pause stops the copying when it is closed: what was read is written, within
+	// PauseTime, and nothing further is read. Then Paused gets both connections, before Carry
+	// closes them; it must duplicate what it keeps. It returns false if it keeps nothing:
+	// the connection is then reset, as one is that cannot be paused in time. nil: never.
+	Pause     <-chan struct{}
+	Paused    func(Pair) bool
+	PauseTime time.Duration // 0: 5 s
 }
 
 // Carried is how many bytes a connection has carried.
@@ -89,7 +96,7 @@ func (t TCP) Carry(ctx context.Context, conn *net.TCPConn) (n Carried, err error
 			return n, fmt.Errorf("send the PROXY header to %s: %w", t.Upstream, err)
 		}
 	}
-	return copyBoth(conn, up)
+	return t.copyBoth(conn, up, false)
 }
 
 // destination returns the address that the client has connected to.
