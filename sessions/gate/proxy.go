@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 
 	"sallyport/sessions/gate/relay"
@@ -17,11 +18,18 @@ type Proxy struct {
 	log    *slog.Logger
 	relay  atomic.Pointer[relay.TCP]
 	failed atomic.Bool // the last connection to the upstream failed
+
+	pause     chan struct{}  // closed by finish
+	pausable  sync.WaitGroup // the connections that it pauses
+	mu        sync.Mutex     // locked before those of the service and the enforcer
+	moved     []Moved
+	finishing bool // no further connection is pausable
+	finished  bool // the paused connections have been returned
 }
 
 // NewProxy returns a proxy.
 func NewProxy(r relay.TCP, log *slog.Logger) *Proxy {
-	p := &Proxy{log: log}
+	p := &Proxy{log: log, pause: make(chan struct{})}
 	p.Update(r)
 	return p
 }
@@ -52,15 +60,54 @@ func (p *Proxy) carry(c net.Conn) {
 		p.log.Warn("connection rejected: not TCP", "type", fmt.Sprintf("%T", below))
 		return
 	}
-	r := *p.relay.Load()
-	if tracked, ok := c.(*conn); ok {
-		// An end in order would look like that of a program that has read all and answers
-		// nothing.
-		r.Reset = tracked.proved
-		r.Remote, r.Local = tracked.remote, tracked.local
+	r, done := p.relayOf(c)
+	defer done()
+	p.run(c, r, func(r relay.TCP) (relay.Carried, error) { return r.Carry(context.Background(), tcp) })
+}
+
+// relayOf returns the relay of a connection. The caller calls done at the end.
+func (p *Proxy) relayOf(c net.Conn) (r relay.TCP, done func()) {
+	r, done = *p.relay.Load(), func() {}
+	tracked, ok := c.(*conn)
+	if !ok {
+		return r, done
 	}
+	// An end in order would look like that of a program that has read all and answers
+	// nothing.
+	r.Reset = tracked.proved
+	r.Remote, r.Local = tracked.remote, tracked.local
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if tracked.movable() && !p.finishing {
+		p.pausable.Add(1)
+		r.Pause, r.Paused = p.pause, func(pair relay.Pair) bool { return p.take(tracked, pair, r.Upstream) }
+		return r, p.pausable.Done
+	}
+	return r, done
+}
+
+// adopts implements adopter.
+func (p *Proxy) adopts(u relay.Upstream) error {
+	if p.relay.Load().Upstream != u {
+		return errors.New("upstream of the service has changed")
+	}
+	return nil
+}
+
+// adopt implements adopter.
+func (p *Proxy) adopt(c *conn, pair relay.Pair) {
+	go func() {
+		defer c.Close()
+		r, done := p.relayOf(c)
+		defer done()
+		p.run(c, r, func(r relay.TCP) (relay.Carried, error) { return r.Resume(context.Background(), pair) })
+	}()
+}
+
+// run carries a connection.
+func (p *Proxy) run(c net.Conn, r relay.TCP, carry func(relay.TCP) (relay.Carried, error)) {
 	log := p.audit(c, &r)
-	n, err := r.Carry(context.Background(), tcp)
+	n, err := carry(r)
 	if log != nil {
 		log.Debug("connection ended", "to_upstream", n.ToUpstream, "to_client", n.ToClient)
 	}

@@ -170,6 +170,9 @@ func NewService(cfg ServiceConfig) *Service {
 		if o, ok := e.(PortOpener); ok && s.opener == nil {
 			s.opener = o
 		}
+		if t, ok := e.(*TCP); ok {
+			t.leases = s.hasLease
+		}
 		if p, ok := e.(prover); ok && p.setLeases(s.holds) {
 			s.proves = true
 		}

@@ -69,6 +69,8 @@ type TCP struct {
 	limits         *ConnLimits          // of these connections, and perhaps those of other enforcers
 	ports          map[*tcpPort]bool    // random ports that wait
 	closed         bool
+	finishing      bool         // it accepts no connection any more
+	leases         prove.Leases // of the service: see Service.hasLease; nil: of none
 }
 
 // NewTCP returns a closed enforcer.
@@ -86,7 +88,7 @@ func NewTCP(cfg TCPConfig) *TCP {
 func (t *TCP) Prepare() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed {
+	if t.closed || t.finishing {
 		return nil
 	}
 	if t.heldPort != nil && t.heldPort.Stale() {
@@ -235,6 +237,9 @@ func (t *TCP) reconcile() {
 func (t *TCP) listen() error {
 	if t.listener != nil {
 		return nil
+	}
+	if t.finishing {
+		return ErrClosed
 	}
 	if err := t.bind(); err != nil {
 		return err

@@ -26,8 +26,8 @@ const untilClosed = 10 * 365 * 24 * time.Hour
 type Tunnel = relay.Tunnel
 
 var (
-	errNoTunnels   = errors.New("the service takes no tunnels")
-	errTunnelsFull = errors.New("the address, or all together, has as many connections as the service allows")
+	errNoTunnels = errors.New("the service takes no tunnels")
+	errFull      = errors.New("the address, or all together, has as many connections as the service allows")
 )
 
 // Inlet takes the tunnels of a service. It is an enforcer that opens nothing for

@@ -50,7 +50,7 @@ func (p *tunnelPort) Admit(peer access.Peer, _ time.Time) error {
 	}
 	tracked, ok := p.track(p.conn, p.client, false)
 	if !ok {
-		return errTunnelsFull
+		return errFull
 	}
 	p.tracked = tracked
 	t.serve(tracked)

@@ -28,13 +28,29 @@ type Content struct {
 type Web struct {
 	log     *slog.Logger
 	content atomic.Pointer[Content]
+	server  *http.Server // of all listeners; it changes its TLSConfig
+	secure  bool         // with TLS
 }
 
 // NewWeb returns a web server. It does not log the errors of clients: they choose
 // the text of those lines.
 func NewWeb(c Content, log *slog.Logger) *Web {
-	w := &Web{log: log}
+	w := &Web{log: log, secure: c.Certificate != nil}
 	w.Update(c)
+	w.server = &http.Server{
+		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			w.content.Load().Handler.ServeHTTP(rw, r)
+		}),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+	}
+	if w.secure {
+		w.server.TLSConfig = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return w.content.Load().Certificate, nil
+		}}
+	}
 	return w
 }
 
@@ -44,22 +60,10 @@ func (w *Web) Update(c Content) { w.content.Store(&c) }
 
 // Serve implements Handler.
 func (w *Web) Serve(l net.Listener) error {
-	server := &http.Server{
-		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			w.content.Load().Handler.ServeHTTP(rw, r)
-		}),
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+	if !w.secure {
+		return w.server.Serve(l)
 	}
-	if w.content.Load().Certificate == nil {
-		return server.Serve(l)
-	}
-	server.TLSConfig = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		return w.content.Load().Certificate, nil
-	}}
-	return server.ServeTLS(l, "", "")
+	return w.server.ServeTLS(l, "", "")
 }
 
 // Certificate reads a certificate chain and its key from PEM files.

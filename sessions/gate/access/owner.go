@@ -32,8 +32,11 @@ type Owners struct {
 	all bool
 }
 
-// OwnedBy returns the owners of a connection that is known to be a client's.
-func OwnedBy(client wire.Identifier) Owners { return Owners{ids: []wire.Identifier{client}} }
+// OwnedBy returns the owners of a connection that is known to be of one of these clients.
+func OwnedBy(clients ...wire.Identifier) Owners { return Owners{ids: slices.Clone(clients)} }
+
+// Known reports whether Each has all owners, and there are some.
+func (o Owners) Known() bool { return !o.all && len(o.ids) > 0 }
 
 // Lose reports whether a connection of these owners ends because the clients
 // that are gone have lost the right to it. someGone reports that there are such
