@@ -21,6 +21,7 @@ import (
 	"sallyport/cmd/sallyportd/internal/config"
 	"sallyport/cmd/sallyportd/internal/daemon"
 	"sallyport/cmd/sallyportd/internal/fleetlist"
+	"sallyport/cmd/sallyportd/internal/moved"
 	"sallyport/cmd/sallyportd/internal/privilege"
 	"sallyport/cmd/sallyportd/internal/selftest"
 	"sallyport/cmd/sallyportd/internal/systemd"
@@ -83,7 +84,7 @@ and nothing was changed.`,
 				Sandbox: confined,
 				Release: cli.Version(), Capturer: resumed.Capturer, Clock: env.Clock,
 				Log: log.Logger, LogLevel: level, LogDropped: log.Dropped, LogLeftOut: log.LeftOut, LogTail: log.tail.Lines,
-				SelfTest: selftest.Usual(), Manager: systemd.FromEnvironment(os.Getenv),
+				SelfTest: selftest.Usual(), Manager: systemd.FromEnvironment(os.Getenv), Stored: resumed.Stored,
 			}
 			s, err := newServer(c.Context(), fixed, resumed, serverEnv)
 			if syserror.ReadOnly.In(err) {
@@ -117,6 +118,7 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, try trialFl
 		}
 		return resumed, err
 	}
+	stored := storedConnections() // no process that this one starts inherits them
 	cfg, err := config.Load(path, config.Alone)
 	if err == nil {
 		err = cfg.ResolveListen(ctx)
@@ -149,8 +151,28 @@ func dropPrivileges(ctx context.Context, path string, takeOver bool, try trialFl
 		User: cfg.User, Holder: needs.Holder, Shield: cfg.Shield != nil, Instead: cfg.WithoutFirewall(host), Socket: cfg.FirewallSocket, Command: command,
 		LowPorts: needs.LowPorts, Capture: cfg.Captured(), Capturer: []string{capturerName, "-c", path},
 		Programs: cfg.Programs(), Runner: []string{runnerName},
-		HandOver: env.HandOver,
+		Stored: stored, HandOver: env.HandOver,
 	}, host)
+}
+
+// storedConnections returns the descriptors of the service manager's store in which the
+// server before this one has left connections. It closes all others that the manager has
+// passed, and removes those of another release from the store.
+func storedConnections() (stored []int) {
+	manager, removed := systemd.FromEnvironment(os.Getenv), map[string]bool{}
+	for _, d := range systemd.Passed(os.Getenv, os.Unsetenv) {
+		known, ours := moved.IsName(d.Name)
+		if known {
+			stored = append(stored, d.FD)
+			continue
+		}
+		syscall.Close(d.FD)
+		if ours && !removed[d.Name] {
+			removed[d.Name] = true
+			manager.Remove(d.Name)
+		}
+	}
+	return stored
 }
 
 // errHeldAlready: --trial is for the process that makes the table.

@@ -38,6 +38,8 @@ type Env struct {
 	Sandbox sandbox.Report
 	// Manager gets that the server is ready and alive; the zero value: there is none.
 	Manager systemd.Notifier
+	// Stored are descriptors of the manager's store: New takes them over. See package moved.
+	Stored []*os.File
 	// LogDropped returns how many lines the log could not write, and LogLeftOut how many it
 	// left out. nil: none.
 	LogDropped, LogLeftOut func() uint64

@@ -21,7 +21,7 @@ import (
 // a lease that ends later is in no record, however this server ends.
 type interrupted struct {
 	leases []keptLease
-	opened chan struct{} // closed when they were opened again
+	opened chan struct{} // closed when they were opened again, and their connections go on
 }
 
 // chooseInterrupted chooses those of the recorded leases that would be granted now. The
@@ -69,7 +69,6 @@ func (s *Server) logNotResumed(l state.Kept, reason string) {
 
 // openInterrupted opens the leases for the time that they have left.
 func (s *Server) openInterrupted() {
-	defer close(s.interrupted.opened)
 	list := s.interrupted.leases
 	s.interrupted.leases = nil
 	if len(list) == 0 {

@@ -93,7 +93,10 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error {
+		stored := s.takeStored()
 		s.openInterrupted()
+		s.adoptStored(stored)
+		close(s.interrupted.opened)
 		s.watchKept(ctx)
 		return nil
 	})
@@ -156,7 +159,12 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		return g.Wait()
 	})
-	gateClosed := stage(decided, s.gate.Run)
+	finished := stage(decided, func(ctx context.Context) error {
+		<-ctx.Done()
+		s.finish()
+		return nil
+	})
+	gateClosed := stage(finished, s.gate.Run)
 	commandsEnded := stage(gateClosed, s.commands.Run)
 	stage(commandsEnded, func(ctx context.Context) error {
 		s.logCounters(ctx)

@@ -41,6 +41,8 @@ type Plan struct {
 	Programs []program.Program
 	// Runner has the arguments with which this program starts such a process.
 	Runner []string
+	// Stored are descriptors of the service manager's store, for the server.
+	Stored []int
 	// HandOver is cli.Env.HandOver; nil: nothing handles signals.
 	HandOver func()
 }
@@ -93,6 +95,7 @@ func Split(ctx context.Context, p Plan, h Host) error {
 		return err
 	}
 	maps.Copy(left, runners)
+	left.passStored(p.Stored)
 	// The processes that this one has started end with it.
 	if err := lastSignal(ctx, p.HandOver); err != nil {
 		return err
@@ -133,6 +136,8 @@ type Resumed struct {
 	Client *holder.Conn
 	// Capturer is the connection to the process that captures packets; nil: none does.
 	Capturer *os.File
+	// Stored are descriptors of the service manager's store.
+	Stored []*os.File
 	// Dropped is false if this program has not been through Split.
 	Dropped bool
 
@@ -147,6 +152,7 @@ func Resume(time clock.Clock) (r Resumed, err error) {
 	if err != nil || !in.dropped {
 		return r, err
 	}
+	r.Stored = in.takeStored()
 	if in.has(capturerName) {
 		unix.SetNonblock(in.descriptors[capturerName], true)
 		if r.Capturer, err = in.file(capturerName); err != nil {

@@ -1,5 +1,6 @@
 // Package systemd reports the state of the server to the service manager that started it,
-// by the protocol of sd_notify(3), and keeps its watchdog content.
+// by the protocol of sd_notify(3), keeps its watchdog content, and uses its store of
+// descriptors.
 package systemd
 
 import (
@@ -15,6 +16,9 @@ import (
 type Notifier struct {
 	socket   string        // a path, or "@" and a name in the abstract namespace
 	watchdog time.Duration // how long the manager waits for a sign of life; 0: it does not
+
+	store      int // how many descriptors it stores
+	storeKnown bool
 }
 
 // FromEnvironment returns the notifier of this process.
@@ -24,6 +28,10 @@ func FromEnvironment(getenv func(string) string) Notifier {
 	pid := getenv("WATCHDOG_PID")
 	if err == nil && microseconds > 0 && (pid == "" || pid == strconv.Itoa(os.Getpid())) {
 		n.watchdog = time.Duration(microseconds) * time.Microsecond
+	}
+	if text := getenv("FDSTORE"); text != "" {
+		n.store, _ = strconv.Atoi(text)
+		n.storeKnown = true
 	}
 	return n
 }
