@@ -23,6 +23,7 @@ type network struct {
 	client, stranger *netns.Host
 	dir              string
 	server           *exec.Cmd
+	prepare          func(*exec.Cmd) // before a server starts; nil: nothing
 }
 
 const (
@@ -115,6 +116,9 @@ func (n *network) serve(by ...string) {
 	words := append(by, n.path("sallyportd"), "serve", "-c", n.path("gate/sallyportd.toml"))
 	n.server = exec.Command(words[0], words[1:]...)
 	n.server.Stderr = log
+	if n.prepare != nil {
+		n.prepare(n.server)
+	}
 	if err := n.server.Start(); err != nil {
 		n.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,9 +108,16 @@ func (n Notifier) pass(state string, files ...*os.File) error {
 	}
 	defer conn.Close()
 	conn.SetWriteDeadline(time.Now().Add(patience))
-	return withDescriptors(files, nil, func(fds []int) error {
-		_, _, err := conn.WriteMsgUnix([]byte(state), unix.UnixRights(fds...), nil)
+	raw, err := conn.SyscallConn()
+	if err != nil {
 		return err
+	}
+	return withDescriptors(files, nil, func(fds []int) (err error) {
+		failed := raw.Write(func(fd uintptr) bool {
+			err = unix.Sendmsg(int(fd), []byte(state), unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
+			return err != unix.EAGAIN
+		})
+		return cmp.Or(failed, os.NewSyscallError("sendmsg", err))
 	})
 }
 
