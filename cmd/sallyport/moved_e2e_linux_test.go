@@ -19,7 +19,7 @@ open_for = "10m"
 `
 
 // TestConnectionGoesOn: a connection through the server goes on when the server is replaced
-// under a service manager with a store of descriptors, with what was sent in between.
+// under a service manager with a store of descriptors, with the bytes sent in between.
 // Nothing is open in between. It counts as before. If its client is revoked while no server
 // runs, it ends, and so does what others have put into the store.
 func TestConnectionGoesOn(t *testing.T) { connectionGoesOn(t, movable) }
@@ -70,7 +70,8 @@ func connectionGoesOn(t *testing.T, services string) {
 	if got := s.count(); got != 0 {
 		t.Errorf("%d descriptors are left in the store", got)
 	}
-	if status := n.run(nil, n.path("sallyportd"), "status", "--json", "-c", n.path("gate/sallyportd.toml")); !strings.Contains(status, `"connections":1`) {
+	status := n.run(nil, n.path("sallyportd"), "status", "--json", "-c", n.path("gate/sallyportd.toml"))
+	if !strings.Contains(status, `"connections":1`) {
 		t.Errorf("status: %s", status)
 	}
 	n.opens(n.client, asClient+":2022")

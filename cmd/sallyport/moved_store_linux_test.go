@@ -97,7 +97,7 @@ func (s *store) take(message string, files []*os.File) {
 	}
 }
 
-// put adds a file of somebody else.
+// put adds a file that no server has stored.
 func (s *store) put(name string, f *os.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

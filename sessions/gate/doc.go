@@ -104,6 +104,15 @@
 //	  relay.Bridge    copies between the tunnel and a connection on the loopback
 //	  Inlet           counts the other end of that, and passes it to the Handler
 //
+// The connections of a proxy can be carried on by the next process (finish.go, move.go):
+//
+//	Services.Finish   the services of this process accept no further connection;
+//	                  relay.TCP.Pause stops the copying, and nothing is left in the process
+//	  conn.give       from its enforcer -> Moved, with the owners and whether a lease of
+//	                  theirs admits it; a connection that was cut is not given
+//	  the next process
+//	Services.Adopt    standing.refuses -> reset; or it is a connection of the enforcer again
+//
 // An enforcer is closed at every moment except while a change opens it: it is
 // closed when created, a failed change leaves it as it was, and Run closes it
 // before it returns. A Service calls its enforcers under its own lock. A batch

@@ -113,7 +113,7 @@ func isReset(t *testing.T, what string, c net.Conn) {
 
 func everyone(wire.Identifier) bool { return true }
 
-// TestMove: a connection goes on in the next process, with what was sent in between. It
+// TestMove: a connection goes on in the next process, with the bytes sent in between. It
 // counts there, belongs to its client, and ends with its rights.
 func TestMove(t *testing.T) {
 	t.Parallel()
@@ -211,8 +211,12 @@ func TestMoveRefused(t *testing.T) {
 			}
 			second, tcp := m.start(row.clients...)
 			defer tcp.Close()
-			if err := second.Adopt(moved[0], row.valid); err == nil && row.reason != "" || err != nil && err.Error() != row.reason {
-				t.Errorf("got %v, want %s", err, row.reason)
+			got := ""
+			if err := second.Adopt(moved[0], row.valid); err != nil {
+				got = err.Error()
+			}
+			if got != row.reason {
+				t.Errorf("got %q, want %q", got, row.reason)
 			}
 			if row.reason == "" {
 				echoes(t, c, "after")
@@ -260,7 +264,7 @@ func TestNotMoved(t *testing.T) {
 	echoes(t, c, "finishing")
 	tcp.Close()
 	isReset(t, "the client", c)
-	// Nobody stores the descriptors.
+	// No manager stores the descriptors.
 	first, tcp = m.start("com1")
 	c = m.dial(tcp)
 	for _, moved := range first.Finish(t.Context(), true) {

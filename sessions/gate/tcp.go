@@ -69,7 +69,7 @@ type TCP struct {
 	limits         *ConnLimits          // of these connections, and perhaps those of other enforcers
 	ports          map[*tcpPort]bool    // random ports that wait
 	closed         bool
-	finishing      bool         // it accepts no connection any more
+	finishing      bool         // it accepts no further connection
 	leases         prove.Leases // of the service: see Service.hasLease; nil: of none
 }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// pauseTime is how long a connection may take to write what was read, once it is paused.
+// pauseTime is how long a connection may take to write the bytes it has read, once it is paused.
 const pauseTime = 5 * time.Second
 
 // errPaused means that a direction has written all that it has read, and reads no further.

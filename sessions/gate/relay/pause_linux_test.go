@@ -149,8 +149,8 @@ func testPauseHalfClosed(t *testing.T, back net.Listener) {
 	}
 }
 
-// TestPauseTooLate: a connection whose receiver does not take what was read is reset, and
-// nobody gets it.
+// TestPauseTooLate: a connection whose receiver does not take the bytes is reset, and is
+// not passed on.
 func TestPauseTooLate(t *testing.T) {
 	front, back := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	pause := make(chan struct{})
@@ -170,7 +170,7 @@ func TestPauseTooLate(t *testing.T) {
 	}
 }
 
-// full reports whether nothing can be written to a connection, and what was written stays.
+// full reports whether nothing can be written to a connection, while its buffer stays as it is.
 func full(t *testing.T, c *net.TCPConn) (is bool) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -186,7 +186,7 @@ func full(t *testing.T, c *net.TCPConn) (is bool) {
 	return is
 }
 
-// TestPauseRefused: a connection that nobody takes is reset.
+// TestPauseRefused: a connection that the caller does not take is reset.
 func TestPauseRefused(t *testing.T) {
 	pause := make(chan struct{})
 	c := carry(t, TCP{Pause: pause, Paused: func(Pair) bool { return false }}, listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0"))

@@ -43,8 +43,8 @@ type TCP struct {
 	// Begins receives the local address that the upstream sees; nil: no call, and
 	// then this end of a Unix socket has no address.
 	Begins func(local net.Addr)
-	// Pause stops the copying when it is closed: what was read is written, within
-	// PauseTime, and nothing further is read. Then Paused gets both connections, before Carry
+	// Pause stops the copying when it is closed: all bytes that were read are written,
+	// within PauseTime, and no further byte is read. Then Paused gets both connections, before Carry
 	// closes them; it must duplicate what it keeps. It returns false if it keeps nothing:
 	// the connection is then reset, as one is that cannot be paused in time. nil: never.
 	Pause     <-chan struct{}

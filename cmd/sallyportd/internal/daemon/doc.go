@@ -46,11 +46,11 @@
 // with leases in the key tables, since the verifiers compare closing MACs of these only.
 //
 // The parts stop in the order of a datagram's way, each when the one before it can
-// deliver no further work: ingest, sessions and challenger, gate, counters; then
-// the state directory, and last the holder, which answers that everything is
-// closed. A part that fails stops the others. The connection to "firewall hold" may
-// be lost while the server runs (watchHolder): leases wait for the next holder, which
-// gets them and the knock ports.
+// deliver no further work: ingest, sessions and challenger, the connections of services
+// in this process (moved.go), gate, counters; then the state directory, and last the
+// holder, which answers that everything is closed. A part that fails stops the others.
+// The connection to "firewall hold" may be lost while the server runs (watchHolder):
+// leases wait for the next holder, which gets them and the knock ports.
 //
 // In a fleet (fleet.go, shared.go, split.go, presence.go, clientlist.go), by packages fleet,
 // grants, split, presence and fleetlist:
@@ -129,6 +129,18 @@
 // and the command: a use is durable before Server.execute gets the command, and no
 // challenge is drawn once none is left. That may wait for etcd or the disk (counting.go),
 // for which no other operation, reload or revocation waits.
+//
+// A connection of a proxy outlasts the server, if the service manager keeps its sockets
+// (moved.go, package moved). The order makes the next server decide about it:
+//
+//	finish         no grant can come: the services accept no further connection, and
+//	               pause those that they have -> the manager's store
+//	gate.Run       closes everything; a lease that was in force is recorded afterwards
+//	  the next server
+//	takeStored     the store -> this process; nothing is left in the store
+//	openInterrupted, reopenKept
+//	adoptStored    -> gate.Services.Adopt, which asks for clients, rights and leases
+//	interrupted.opened is closed: from here on revocations can come
 //
 // A connection that the kernel forwards belongs to an address, and the address to
 // clients (carried.go): it is recorded before the address is let in, until nothing

@@ -8,8 +8,8 @@
 //	       origin; the others are closed
 //
 // All have one name, with the version of the table: a server of another release closes
-// what it does not know. The names, which other users of the host can read, tell nothing;
-// the table, which they cannot, has the clients. A socket belongs to its row by its cookie,
+// the descriptors that it does not know. The names, which other users of the host can read,
+// have no data of clients; the table, which they cannot read, has the identifiers. A socket belongs to its row by its cookie,
 // which the kernel gives to each socket once: a made-up name, or another socket, matches no
 // row.
 //

@@ -18,7 +18,8 @@
 //	                       capability, in a namespace of processes if the host permits
 //	                       one; then package runner serves until the server ends
 //	  dropAndReexec
-//	           executes the same program again, with the capabilities that the
+//	           executes the same program again, with the descriptors of the service
+//	           manager's store (package moved), and with the capabilities that the
 //	           server keeps (most often none), and as the configured user, with
 //	           the user's groups
 //	-> serve, again
