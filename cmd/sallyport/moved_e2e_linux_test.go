@@ -127,6 +127,51 @@ func TestStoreThatIsDropped(t *testing.T) {
 	}
 }
 
+// TestStoreHasALimit: as many connections go on as the store has room for, whether the
+// manager reports its limit or not. The others are reset, also one of which the manager has
+// stored one socket.
+func TestStoreHasALimit(t *testing.T) {
+	long(t)
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure(movable, "all")
+	n.echoBytes("127.0.0.1:2000")
+	s := newStore(t)
+	s.limit = 6 // a table, two connections, and half a connection
+	n.prepare = s.prepare
+	for _, s.reports = range []bool{false, true} {
+		n.serve()
+		n.knock("all")
+		var all []net.Conn
+		for range 4 {
+			c := n.connected(asClient + ":2022")
+			n.exchange(c, "before")
+			all = append(all, c)
+		}
+		n.stopInOrder()
+		n.serve()
+		on := 0
+		for _, c := range all {
+			c.SetDeadline(time.Now().Add(time.Minute))
+			if _, err := io.WriteString(c, "after"); err == nil {
+				_, err = io.ReadFull(c, make([]byte, len("after")))
+				if err == nil {
+					on++
+				} else if !strings.Contains(err.Error(), "reset") {
+					t.Errorf("a connection ended with %v", err)
+				}
+			}
+			c.Close()
+		}
+		if on != 2 || s.count() != 0 {
+			t.Errorf("%d of %d connections go on, and %d descriptors are left", on, len(all), s.count())
+		}
+		n.stopInOrder()
+	}
+}
+
 // echoBytes starts a service that echoes what each connection sends.
 func (n *network) echoBytes(address string) {
 	n.t.Helper()

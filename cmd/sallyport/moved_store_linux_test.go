@@ -18,6 +18,9 @@ import (
 // restart requires.
 type store struct {
 	socket string
+	limit  int // of descriptors; 0: there is none
+	// reports: servers learn the limit, as from systemd 254 on.
+	reports bool
 
 	mu    sync.Mutex
 	files []stored
@@ -80,6 +83,10 @@ func (s *store) take(message string, files []*os.File) {
 	}
 	if slices.Contains(lines, "FDSTORE=1") {
 		for _, f := range files {
+			if s.limit > 0 && len(s.files) >= s.limit {
+				f.Close()
+				continue
+			}
 			s.files = append(s.files, stored{name, f})
 		}
 		return
@@ -133,4 +140,7 @@ func (s *store) prepare(cmd *exec.Cmd) {
 	cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh"}, cmd.Args...)
 	cmd.Path = "/bin/sh"
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+s.socket, fmt.Sprintf("LISTEN_FDS=%d", len(s.files)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	if s.limit > 0 && s.reports {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("FDSTORE=%d", s.limit))
+	}
 }

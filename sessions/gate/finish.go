@@ -54,6 +54,23 @@ func (t *TCP) finish(ctx context.Context, moves bool) []Moved {
 	return nil
 }
 
+// finish waits for the requests to all drawn ports. A lease of a drawn port ends with the
+// process, and so do its connections.
+func (r *Rotating) finish(ctx context.Context, _ bool) []Moved {
+	var all []finisher
+	r.Each(func(p DrawnPort) {
+		if f, ok := p.(finisher); ok {
+			all = append(all, f)
+		}
+	})
+	var g sync.WaitGroup
+	for _, f := range all {
+		g.Go(func() { f.finish(ctx, false) })
+	}
+	g.Wait()
+	return nil
+}
+
 // finish lets the requests that have come be answered, and closes idle connections.
 func (w *Web) finish(ctx context.Context, _ bool) []Moved {
 	w.server.Shutdown(ctx) // its error means that some are left, which the enforcer resets

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"sallyport/bench/netns"
 	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/relay"
+	"sallyport/verify/schedule"
 	"sallyport/verify/verifytest"
 	"sallyport/verify/wire"
 )
@@ -273,23 +275,100 @@ func TestNotMoved(t *testing.T) {
 	isReset(t, "the client, without a store", c)
 }
 
+// TestProvedMoves: a connection that has proved itself belongs to its client in the next
+// process too, and ends with the lease of this client.
+func TestProvedMoves(t *testing.T) {
+	s := newProvedStage(t, LeasePolicy{}, 8)
+	s.tcp.Close()
+	upstream := newMoving(t).target
+	start := func() (*Services, *TCP) {
+		cfg := s.tcp.cfg
+		cfg.Limits, cfg.Handler = nil, NewProxy(relay.TCP{Upstream: relay.Upstream(upstream)}, cfg.Log)
+		tcp := NewTCP(cfg)
+		t.Cleanup(func() { tcp.Close() })
+		s.service = NewService(ServiceConfig{
+			Name: "ssh", PrefixLen6: 128, Policy: LeasePolicy{OpenFor: time.Minute, OpenMax: time.Hour, Addresses: 8, Cut: true},
+			Enforcers: []access.Enforcer{tcp}, Clock: system, Log: cfg.Log,
+		})
+		gate, err := NewServices([]*Service{s.service}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.open("com1", "127.0.0.2")
+		s.open("com2", "127.0.0.2")
+		return gate, tcp
+	}
+	first, tcp := start()
+	own, other := s.connect("com1", "127.0.0.2"), s.connect("com2", "127.0.0.2")
+	if own == nil || other == nil {
+		t.Fatal("not connected")
+	}
+	echoes(t, own, "before")
+	echoes(t, other, "before")
+	moved := first.Finish(t.Context(), true)
+	tcp.Close()
+	second, _ := start()
+	for _, m := range moved {
+		if !m.Proved || !m.Leased || len(m.Owners) != 1 {
+			t.Errorf("got %+v", m)
+		}
+		if err := second.Adopt(m, everyone); err != nil {
+			t.Error(err)
+		}
+	}
+	echoes(t, own, "after")
+	echoes(t, other, "after")
+	s.expire(verifytest.ID("com1"))
+	isReset(t, "after the end of its lease", own)
+	echoes(t, other, "at the end")
+}
+
 // TestFinishRequests: a web service answers the requests that have come, and accepts no
-// further connection.
+// further connection, also at a drawn port.
 func TestFinishRequests(t *testing.T) {
 	t.Parallel()
 	if !netns.Enter(t) {
 		return
 	}
+	for _, rotates := range []bool{false, true} {
+		t.Run(fmt.Sprintf("rotates=%t", rotates), func(t *testing.T) { finishRequests(t, rotates) })
+	}
+}
+
+func finishRequests(t *testing.T, rotates bool) {
 	begun, end := make(chan struct{}), make(chan struct{})
-	tcp := NewTCP(TCPConfig{
-		Listen: at(freePort(t)), PrefixLen6: 128, Clock: system, PerAddress: 8, Log: slog.New(slog.DiscardHandler),
+	port := freePort(t)
+	cfg := TCPConfig{
+		Listen: at(port), PrefixLen6: 128, Clock: system, PerAddress: 8, Log: slog.New(slog.DiscardHandler),
 		Handler: NewWeb(Content{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			close(begun)
 			<-end
 			io.WriteString(w, "answered")
 		})}, slog.New(slog.DiscardHandler)),
-	})
-	s := serviceOf("web", 128, tcp)
+	}
+	serving := ServiceConfig{
+		Name: "web", PrefixLen6: 128, Clock: system, Log: cfg.Log,
+		Policy: LeasePolicy{OpenFor: time.Minute, OpenMax: time.Minute, Addresses: 8},
+	}
+	if rotates {
+		rotating := NewRotating(RotatingConfig{
+			Draw: func(schedule.Minute, schedule.SecretName) (p [schedule.Candidates]uint16, err error) {
+				p[0] = port
+				return p, nil
+			},
+			Make: func(port uint16) DrawnPort {
+				own := cfg
+				own.Listen = at(port)
+				return NewTCP(own)
+			},
+			Clock: system, Log: cfg.Log,
+		})
+		serving.Enforcers, serving.Rotation, serving.Prepare = []access.Enforcer{rotating}, rotating, rotating.Prepare
+	} else {
+		serving.Enforcers = []access.Enforcer{NewTCP(cfg)}
+	}
+	defer serving.Enforcers[0].Close()
+	s := NewService(serving)
 	if err := s.Open(grant("com1", "127.0.0.1")); err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +382,7 @@ func TestFinishRequests(t *testing.T) {
 	}
 	answered := make(chan result, 1)
 	go func() {
-		r, err := http.Get("http://" + tcp.cfg.Listen)
+		r, err := http.Get("http://" + cfg.Listen)
 		if err != nil {
 			answered <- result{err: err}
 			return
@@ -318,7 +397,7 @@ func TestFinishRequests(t *testing.T) {
 		gate.Finish(context.Background(), false)
 	}()
 	netns.Until(t, "a closed port", func() bool {
-		c, err := net.Dial("tcp", tcp.cfg.Listen)
+		c, err := net.Dial("tcp", cfg.Listen)
 		if err == nil {
 			c.Close()
 		}
@@ -334,5 +413,4 @@ func TestFinishRequests(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	<-finished
-	tcp.Close()
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sallyport/cmd/sallyportd/internal/moved"
+	"sallyport/sessions/gate/access"
 	"sallyport/verify"
 	"sallyport/verify/wire"
 )
@@ -117,7 +118,7 @@ func (s *Server) adoptStored(list []moved.Connection) {
 	}
 	now, on := s.env.Clock.Wall(), 0
 	for _, c := range list {
-		client := c.Owners[0]
+		client := access.OwnedBy(c.Owners...)
 		if err := s.gate.Adopt(c.Moved, s.validOwner(c, now)); err != nil {
 			s.env.Log.Warn("connection not carried on", "service", c.Service, "client", client, "reason", err)
 			continue
