@@ -85,6 +85,33 @@ func connectionGoesOn(t *testing.T, services string) {
 	}
 }
 
+// TestConnectionOfAClosedLease: a connection does not go on if the administrator has closed
+// its lease while no server ran, although its client may open the service again.
+func TestConnectionOfAClosedLease(t *testing.T) {
+	long(t)
+	if !enter(t) {
+		return
+	}
+	n := newNetwork(t)
+	n.configure(movable, "all")
+	n.echoBytes("127.0.0.1:2000")
+	s := newStore(t)
+	n.prepare = s.prepare
+	n.serve()
+	n.knock("all")
+	c := n.connected(asClient + ":2022")
+	n.exchange(c, "before")
+	n.stopInOrder()
+	n.run(nil, n.path("sallyportd"), "lease", "close", "-c", n.path("gate/sallyportd.toml"), "shell")
+	n.serve()
+	n.isOver(c)
+	n.await("the reason in the log", func() bool {
+		return strings.Contains(n.log(), "connection not carried on") && strings.Contains(n.log(), "the lease has ended")
+	})
+	n.knock("all")
+	n.exchange(n.connected(asClient+":2022"), "again")
+}
+
 // TestStoreThatIsDropped: if the unit is stopped, and not restarted, the manager closes the
 // connections, which are then reset. After a crash, nothing is in the store.
 func TestStoreThatIsDropped(t *testing.T) {

@@ -17,10 +17,7 @@ make_user() {
   fi
 }
 
-# installed runs when the files are there. An upgrade restarts the units that run: it stops
-# the server, which records its leases, restarts the holder, and starts the server, which
-# opens them again. The holder's table stays meanwhile, closed, so nothing opens. The server
-# may wait for others when it starts, such as etcd: the script does not wait for it.
+# installed runs when the files are there. An upgrade restarts the units that run.
 installed() { # new or upgrade
   make_user
   if [ "$(ls -nd /etc/sallyport | tr -s ' ' | cut -d ' ' -f 3)" = 0 ]; then
@@ -29,14 +26,28 @@ installed() { # new or upgrade
   fi
   running || return 0
   systemctl daemon-reload
-  [ "$1" = upgrade ] || return 0
-  serves=no
-  case $(systemctl show -p ActiveState --value sallyportd.service) in
-    active | activating | reloading) serves=yes; systemctl stop sallyportd.service ;;
+  if [ "$1" = upgrade ]; then restart_units; fi
+}
+
+# restart_units stops the server, which records its leases and leaves connections in systemd's
+# store, restarts the holder, and starts the server, which opens the leases again. All that is
+# one restart: systemd empties the store of a server that is stopped by itself. The holder's
+# table stays meanwhile, closed, so nothing opens. The server may wait for others when it
+# starts, such as etcd: the script does not wait for it.
+restart_units() {
+  case $(systemctl show -p ActiveState --value sallyportd-firewall.service) in
+    active | activating | reloading) ;;
+    *) systemctl try-restart --no-block sallyportd.service; return 0 ;;
   esac
+  together=/run/systemd/system/sallyportd.service.d/sallyport-upgrade.conf
+  mkdir -p "${together%/*}"
+  printf '[Unit]\nPartOf=sallyportd-firewall.service\n' >"$together"
+  systemctl daemon-reload
   systemctl try-restart sallyportd-firewall.service ||
     echo "sallyport: the holder did not start, and the firewall stays closed: journalctl -u sallyportd-firewall" >&2
-  [ $serves = no ] || systemctl start --no-block sallyportd.service
+  rm "$together"
+  rmdir "${together%/*}" 2>/dev/null || true # the administrator may have files there
+  systemctl daemon-reload
 }
 
 # removing runs while the files are there. The holder leaves its table, closed.
