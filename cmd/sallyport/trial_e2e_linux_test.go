@@ -255,7 +255,7 @@ func TestTrialOver(t *testing.T) {
 	}
 	n.strangersReach("a damaged record", false)
 	n.stop()
-	refused("a damaged record", "expected version 1 or 2, got 9")
+	refused("a damaged record", "expected version 1 to 2, got 9")
 	n.trying("0")
 	n.strangersReach("without a trial", false)
 	if text, err := os.ReadFile(record); err != nil || !strings.Contains(string(text), `"confirmed"`) {
