@@ -233,6 +233,7 @@ var sallyport = plan{
 		{"sallyport/sessions/gate/runner.Serve", "a runner's socket pair"},
 		{"(*sallyport/sessions/gate/runner.running).supervise", "the socket pair of runner and supervisor"},
 		{"sallyport/sessions/gate/prove.connOf", "a connection that has proved itself"},
+		{"(*sallyport/sessions/gate.Services).Adopt", "a connection that the server before this one has carried: route service"},
 		{"sallyport/sessions/gate.loopbackPair", "the loopback, for a tunnel whose ticket is right: it accepts only its own connection"},
 		{"(*sallyport/sessions/gate/relay.Inherited).Open", "a Unix socket in a directory of the server alone, for a program"},
 		{"sallyport/sessions/gate/sockowner.withKernel", "netlink: the users of sockets"},

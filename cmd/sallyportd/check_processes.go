@@ -38,10 +38,18 @@ func runningProcesses(ctx context.Context, socket string) (p effectiveProcesses)
 // commands are the first words of the processes that report.
 var commands = map[string]string{"server": "serve", "capturer": capturerName, "holder": helperName}
 
+func reportOf(r admin.Sandbox) sandbox.Report {
+	return sandbox.Report{
+		Process: r.Process, NoNewPrivs: r.NoNewPrivs, Seccomp: r.Seccomp, Landlock: r.Landlock,
+		Files: (*sandbox.Allowed)(r.Files),
+	}
+}
+
 // add adds what the processes report. A holder that is no child of the server is not among
 // those of /proc.
-func (p *effectiveProcesses) add(reports []sandbox.Report) {
-	for _, r := range reports {
+func (p *effectiveProcesses) add(reports []admin.Sandbox) {
+	for _, shown := range reports {
+		r := reportOf(shown)
 		if r.Process == "server" {
 			p.server = r
 		}

@@ -13,7 +13,7 @@ func sandboxFacts(st admin.Status) [][]output.Cell {
 	var texts []string
 	lacks := false
 	for _, r := range st.Sandbox {
-		texts = append(texts, r.Process+": "+r.Restrictions())
+		texts = append(texts, r.Process+": "+reportOf(r).Restrictions())
 		lacks = lacks || !r.NoNewPrivs || !r.Seccomp || r.Landlock == 0
 	}
 	if len(texts) == 0 {

@@ -8,8 +8,6 @@ import (
 	"io"
 	"net/http"
 	"time"
-
-	"sallyport/cmd/sallyportd/internal/sandbox"
 )
 
 // Status is what the server does now, without a client or an address. Totals are since its
@@ -40,7 +38,7 @@ type Status struct {
 	Holder   *Holder           `json:"holder"` // the holder; null: the configuration requires none
 	// Sandbox is what is in force in the server, in the capturer and in the holder, as each
 	// has reported it. A process of an earlier release is missing.
-	Sandbox []sandbox.Report `json:"sandbox"`
+	Sandbox []Sandbox `json:"sandbox"`
 	// RunnersLost are the users whose process that starts their programs has ended: their
 	// services stay closed until the server starts again.
 	RunnersLost []string `json:"runners_lost,omitempty"`
@@ -52,6 +50,23 @@ type Status struct {
 	SelfTest     *SelfTest         `json:"self_test"`  // null: it is off
 	Goroutines   int               `json:"goroutines"` // of the process, for a bug report
 	Counters     map[string]uint64 `json:"counters"`
+}
+
+// Sandbox is what is in force in a process, as the process itself knows it.
+type Sandbox struct {
+	Process    string        `json:"process"` // "server", "holder" or "capturer"
+	NoNewPrivs bool          `json:"no_new_privs"`
+	Seccomp    bool          `json:"seccomp"`         // it has a filter of system calls
+	Landlock   int           `json:"landlock"`        // the version of the kernel's Landlock that restricts its files; 0: none does
+	Files      *SandboxFiles `json:"files,omitempty"` // null: none, or they are not restricted
+}
+
+// SandboxFiles are the directories that a process may use.
+type SandboxFiles struct {
+	Read    []string `json:"read"`
+	Write   []string `json:"write"`   // make, change and remove files
+	Bind    []string `json:"bind"`    // make and remove sockets
+	Connect []string `json:"connect"` // to sockets of other programs
 }
 
 // Clock is the wall clock of the server's host.

@@ -1,17 +1,20 @@
 package daemon
 
-import "sallyport/cmd/sallyportd/internal/sandbox"
+import (
+	"sallyport/cmd/sallyportd/internal/admin"
+	"sallyport/cmd/sallyportd/internal/sandbox"
+)
 
 // sandboxes returns what is in force in this process, in the capturer and in the holder, as
 // each has reported it. It asks none of them.
-func (s *Server) sandboxes() []sandbox.Report {
-	list := []sandbox.Report{}
+func (s *Server) sandboxes() []admin.Sandbox {
+	list := []admin.Sandbox{}
 	if s.env.Sandbox.Process != "" {
-		list = append(list, s.env.Sandbox)
+		list = append(list, shownSandbox(s.env.Sandbox))
 	}
 	add := func(text []byte, process string) {
 		if r, ok := sandbox.ReadReport(text, process); ok {
-			list = append(list, r)
+			list = append(list, shownSandbox(r))
 		}
 	}
 	if s.challenge != nil {
@@ -23,4 +26,11 @@ func (s *Server) sandboxes() []sandbox.Report {
 		add(s.shield.holder.Sandbox(), "holder")
 	}
 	return list
+}
+
+func shownSandbox(r sandbox.Report) admin.Sandbox {
+	return admin.Sandbox{
+		Process: r.Process, NoNewPrivs: r.NoNewPrivs, Seccomp: r.Seccomp, Landlock: r.Landlock,
+		Files: (*admin.SandboxFiles)(r.Files),
+	}
 }
