@@ -102,7 +102,7 @@ servers = ["ns.example.org"]
 	}
 	defer agent.Wait()
 	defer agent.Process.Kill()
-	n.await("the agent", func() bool { _, err := os.Stat(n.path("agent")); return err == nil })
+	n.await("the agent", func() bool { return accepts(n.path("agent")) })
 	os.Setenv("SSH_AUTH_SOCK", n.path("agent")) // of this process, which runs no other test
 	knock := func(id string, args ...string) (string, error) {
 		return n.try(n.client, "env", append([]string{"SSL_CERT_FILE=" + n.path("cert.pem"), n.path("sallyport"), "knock", n.path(id + ".toml"), "-v"}, args...)...)

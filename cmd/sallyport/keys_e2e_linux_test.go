@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -95,7 +96,7 @@ keys_file = "` + n.path("keys") + `"
 	}
 	defer agent.Wait()
 	defer agent.Process.Kill()
-	n.await("the agent", func() bool { _, err := os.Stat(n.path("agent")); return err == nil })
+	n.await("the agent", func() bool { return accepts(n.path("agent")) })
 	socket = n.path("agent")
 	n.run(nil, "env", "SSH_AUTH_SOCK="+socket, "ssh-add", "-q", n.path("bob"))
 	opens("web-staff", true)
@@ -125,4 +126,15 @@ keys_file = "` + n.path("keys") + `"
 		t.Errorf("%d operations were executed by wrong keys\n%s", got-proofs, n.log())
 	}
 	opens("by-file", true)
+}
+
+// accepts reports whether a program accepts connections at a Unix socket: the file is there
+// before it does.
+func accepts(path string) bool {
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
 }
