@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sallyport/bench/netns"
 )
 
 // sendSignal sends a signal to a process.
@@ -36,7 +38,7 @@ func TestSuspendedServer(t *testing.T) {
 	}
 	defer running.Close()
 	pid := n.server.Process.Pid
-	sendSignal(t, pid, syscall.SIGSTOP)
+	netns.Stop(t, pid)
 	n.await("the kernel to end the lease", func() bool { return !n.reaches(n.client, pour) })
 	if n.reaches(n.client, web) || n.reaches(n.stranger, asStranger+":8080") || n.reaches(n.stranger, asStranger+":5400") {
 		t.Error("open while the server is stopped")
@@ -71,7 +73,7 @@ func TestSuspendedOverATurn(t *testing.T) {
 	}
 	waits := func(client string) {
 		t.Helper()
-		sendSignal(t, pid, syscall.SIGSTOP)
+		netns.Stop(t, pid)
 		n.tryKnock(client, "--attempts", "1", "--timeout", "1s")
 	}
 	n.await("a grant by knocks that have waited", func() bool {
@@ -124,7 +126,7 @@ func TestHolderHangs(t *testing.T) {
 	helper := n.helperOf(n.server.Process.Pid)
 	t.Cleanup(func() { syscall.Kill(helper, syscall.SIGKILL) })
 	n.knock("all")
-	sendSignal(t, helper, syscall.SIGSTOP)
+	netns.Stop(t, helper)
 	n.await("the event", func() bool { return n.logged("firewall holder silent; nothing opens until it continues") == 1 })
 	n.await("the kernel to end the lease", func() bool { return !n.reaches(n.client, asClient+":5400") })
 	out, err := n.tryKnock("other", "--attempts", "1", "--timeout", "1s")
@@ -167,7 +169,7 @@ func TestHolderHangsTooLong(t *testing.T) {
 	n.serve()
 	helper := n.helperOf(n.server.Process.Pid)
 	t.Cleanup(func() { syscall.Kill(helper, syscall.SIGKILL) })
-	sendSignal(t, helper, syscall.SIGSTOP)
+	netns.Stop(t, helper)
 	n.once()
 	err := n.server.Wait()
 	n.server = nil
@@ -198,7 +200,7 @@ func TestIndependentHolderHangs(t *testing.T) {
 	pid := n.hold().Process.Pid
 	n.serve()
 	n.knock("all")
-	sendSignal(t, pid, syscall.SIGSTOP)
+	netns.Stop(t, pid)
 	n.await("the server to give it up", func() bool { return n.logged("firewall holder lost; leases wait for the next one") == 1 })
 	if n.logged("firewall holder silent; nothing opens until it continues") != 1 || !strings.Contains(n.log(), "no reply within 1m0s") {
 		t.Error(n.log())
@@ -226,7 +228,7 @@ func TestStoppedHolderOfDeadServer(t *testing.T) {
 	t.Cleanup(func() { syscall.Kill(helper, syscall.SIGKILL) })
 	n.knock("all")
 	n.opens(n.client, asClient+":5401")
-	sendSignal(t, helper, syscall.SIGSTOP)
+	netns.Stop(t, helper)
 	sendSignal(t, n.server.Process.Pid, syscall.SIGKILL)
 	n.server.Wait()
 	n.server = nil
@@ -249,7 +251,7 @@ func TestCapturerHangs(t *testing.T) {
 	n.operationProfile("web-alice-")
 	n.serve()
 	capturer := n.helperOf(n.server.Process.Pid)
-	sendSignal(t, capturer, syscall.SIGSTOP)
+	netns.Stop(t, capturer)
 	n.await("the event", func() bool { return n.logged("capturer silent; exchanges fail until it continues") == 1 })
 	out, err := n.knockBy(n.client, "web-alice-", "--attempts", "1", "--timeout", "1s")
 	if err == nil || n.reaches(n.client, asClient+":8080") {
@@ -262,11 +264,11 @@ func TestCapturerHangs(t *testing.T) {
 	}
 	// A server that was stopped itself does not take its capturer for silent.
 	server := n.server.Process.Pid
-	sendSignal(t, server, syscall.SIGSTOP)
+	netns.Stop(t, server)
 	time.Sleep(8 * time.Second) // not a condition: longer than two intervals
 	sendSignal(t, server, syscall.SIGCONT)
 	// A stopped capturer ends with its server, however that ends.
-	sendSignal(t, capturer, syscall.SIGSTOP)
+	netns.Stop(t, capturer)
 	if err := n.stop(); err != nil {
 		t.Errorf("stopped with %v", err)
 	}
@@ -277,7 +279,7 @@ func TestCapturerHangs(t *testing.T) {
 	n.serve()
 	capturer = n.helperOf(n.server.Process.Pid)
 	t.Cleanup(func() { syscall.Kill(capturer, syscall.SIGKILL) })
-	sendSignal(t, capturer, syscall.SIGSTOP)
+	netns.Stop(t, capturer)
 	sendSignal(t, n.server.Process.Pid, syscall.SIGKILL)
 	n.server.Wait()
 	n.server = nil

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sallyport/bench/netns"
 )
 
 // untilClosed are the ports of the services of the tests below.
@@ -176,7 +178,7 @@ func TestUntilClosed(t *testing.T) {
 	if err != nil || len(children) == 0 {
 		t.Fatalf("the server has no holder: %v", err)
 	}
-	syscall.Kill(pid, syscall.SIGSTOP)
+	netns.Stop(t, pid)
 	for _, child := range strings.Fields(string(children)) {
 		helper, err := strconv.Atoi(child)
 		if err != nil {

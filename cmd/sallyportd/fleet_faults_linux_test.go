@@ -247,7 +247,7 @@ func (w *fleetWorld) stopLong(t *testing.T) {
 			a = w.getIn(t, g) // the lease was over before
 		}
 	}
-	pid.Signal(unix.SIGSTOP)
+	netns.Stop(t, pid.Pid)
 	stopped := time.Now()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(a.from())}, Timeout: 3 * time.Second}
 	time.Sleep(1200 * time.Millisecond)

@@ -28,7 +28,7 @@ func TestServerStandsStill(t *testing.T) {
 	awaitLog(t, v, `msg="shield on"`, 1)
 	w.byShield(t, "at first", v, w.guests[0], shieldHost)
 	counted := countsOf(t, holderOf(t, v.cmd.Process.Pid))
-	sendSignal(t, v.cmd.Process, syscall.SIGSTOP)
+	netns.Stop(t, v.cmd.Process.Pid)
 	w.passes(t, "the server stands still", counted, w.guests[1])
 	sendSignal(t, v.cmd.Process, syscall.SIGCONT)
 	w.bySoonShield(t, "the server goes on", v, w.guests[1], shieldHost)

@@ -26,6 +26,8 @@ var (
 	isDone  = []byte{2}
 	unknown = []byte("\x03a request of kind 96 cannot have 0 bytes")
 	aPing   = []byte{96}
+
+	asksSandbox = []byte{72}
 )
 
 const anOpen = 1 // the kind of a request for changes
@@ -53,6 +55,10 @@ func stand(t *testing.T, silence time.Duration) *standing {
 	go func() { begun <- s.conn.Begin(t.Context(), holder.Digest{1}) }()
 	s.take()
 	s.send(isReady)
+	if got := s.take(); !slices.Equal(got, asksSandbox) {
+		t.Fatalf("got %x, want the question of what is in force", got)
+	}
+	s.send(unknown)
 	if err := <-begun; err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/bench/netns"
 	"sallyport/sessions/gate/program"
 )
 
@@ -135,7 +136,7 @@ func TestGroupEnds(t *testing.T) {
 	b := beginIn(t, g, 0, script(program.Server, hidden+`sleep 1000`))
 	r := b.start(program.Server)
 	pid := b.hiddenPID()
-	b.must(unix.Kill(b.pid, unix.SIGSTOP)) // it must not act before it dies
+	netns.Stop(b.T, b.pid) // it must not act before it dies
 	b.kill("supervisor")
 	b.must(unix.Kill(pid, 0))
 	b.must(unix.Kill(b.pid, unix.SIGKILL))

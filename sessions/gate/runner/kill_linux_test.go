@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/bench/netns"
 	"sallyport/sessions/gate/program"
 )
 
@@ -172,7 +173,7 @@ func TestLeftovers(t *testing.T) {
 		b.start(program.Server)
 		b.await("up")
 		all := descendants(b.pid)
-		b.must(unix.Kill(b.pid, unix.SIGSTOP)) // it must not act before it dies
+		netns.Stop(b.T, b.pid) // it must not act before it dies
 		for _, pid := range all {
 			name, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 			if strings.Contains(string(name), superviseName) {
