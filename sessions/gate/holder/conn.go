@@ -260,6 +260,7 @@ func (c *Conn) OpenKnockPorts(ports []uint16, lasts time.Duration) error {
 func (c *Conn) Reread(asked *time.Duration) (settle func(commit bool) error, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.settle(c.current()) // the holder logs why it fails
 	request, err := appendAsked(c.buffer[:0], kindReread, asked)
 	if err != nil {
 		return nil, err
@@ -267,11 +268,12 @@ func (c *Conn) Reread(asked *time.Duration) (settle func(commit bool) error, err
 	if _, err := c.call(request, 0); err != nil {
 		return nil, err
 	}
+	l := c.current()
 	return func(commit bool) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		_, err := c.call(appendCommit(c.buffer[:0], commit), 0)
-		return err
+		l.unsettled = &commit
+		return c.settle(l)
 	}, nil
 }
 

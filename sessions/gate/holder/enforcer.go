@@ -141,7 +141,9 @@ func (e *Enforcer) Apply(changes []access.Change) []error {
 				e.owed[targetOf(c)] = true
 			default:
 				// If revoking one peer fails, give up the holder, which closes
-				// everything.
+				// everything, and ends no connection: the next one does.
+				delete(e.open, targetOf(c))
+				e.owed[targetOf(c)] = e.owed[targetOf(c)] || c.Cut
 				e.conn.fail(fmt.Errorf("close the firewall for %s: %w", c.Peer, failed[i]))
 			}
 		case c.Revokes():
@@ -169,7 +171,7 @@ func (e *Enforcer) Resume() error {
 	}
 	errs := e.conn.apply(changes)
 	for i, c := range changes {
-		if errs == nil || !errors.Is(errs[i], ErrDead) {
+		if errs == nil || !errors.Is(errs[i], ErrDead) && !errors.Is(errs[i], ErrSilent) {
 			delete(e.owed, targetOf(c))
 		}
 	}

@@ -29,6 +29,9 @@ type link struct {
 	// silent: the next reply is that of an earlier request: see silence.go.
 	silent     atomic.Bool
 	fellSilent chan struct{} // has an element when that begins
+	// unsettled is whether the schedule that the holder has read again must be put in force;
+	// nil: that was sent, or there is none. Conn.mu protects it.
+	unsettled *bool
 }
 
 // reply is a message of the holder, with the files whose descriptors it has.

@@ -20,7 +20,11 @@ func (c *Conn) poll(ctx context.Context, begin []byte, result kind, parse func(a
 	_, err := c.call(begin, 0)
 	c.mu.Unlock()
 	for over := err != nil; !over; {
-		if over, err = c.pollOnce(result, parse); over {
+		over, err = c.pollOnce(result, parse)
+		if errors.Is(err, ErrSilent) {
+			over, err = false, nil // it has the result when it continues, and begins no other before
+		}
+		if over {
 			break
 		}
 		select {

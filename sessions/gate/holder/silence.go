@@ -82,6 +82,7 @@ func (c *Conn) watch(ctx context.Context, l *link, events Events) {
 			if !l.resume(ctx, c.times.silence) {
 				return
 			}
+			c.settleLater(l)
 			if events.Continues != nil {
 				events.Continues()
 			}
@@ -106,4 +107,33 @@ func (l *link) resume(ctx context.Context, within time.Duration) bool {
 	}
 	l.silent.Store(err != nil)
 	return err == nil
+}
+
+// settle sends what a reload has decided about the schedule that the holder has read. A
+// silent holder gets it when it continues: otherwise it would keep the peers that the reload
+// trusts no longer, and the knock ports of both schedules. The next holder reads the
+// configuration itself. The caller holds the lock.
+func (c *Conn) settle(l *link) error {
+	if l == nil || l.unsettled == nil || l != c.current() {
+		return nil
+	}
+	b, err := l.call(appendCommit(c.buffer[:0], *l.unsettled), answerTime)
+	if errors.Is(err, ErrSilent) {
+		return nil
+	}
+	l.unsettled = nil
+	if err == nil {
+		_, err = parseReply(b, 0)
+	}
+	if errors.Is(err, errReply) {
+		err = l.fail(err)
+	}
+	return err
+}
+
+// settleLater is settle once a silent holder continues. The holder logs why it fails.
+func (c *Conn) settleLater(l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settle(l)
 }

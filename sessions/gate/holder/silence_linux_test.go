@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sallyport/sessions/gate/access"
 	"sallyport/sessions/gate/holder"
 )
 
@@ -26,8 +27,13 @@ var (
 	isDone  = []byte{2}
 	unknown = []byte("\x03a request of kind 96 cannot have 0 bytes")
 	aPing   = []byte{96}
+	aCommit = []byte{6, 1}
+	anAbort = []byte{6, 0}
+	aResult = []byte{33}
 
 	asksSandbox = []byte{72}
+	isConnected = []byte{7, 1}
+	isPending   = []byte{8}
 )
 
 const anOpen = 1 // the kind of a request for changes
@@ -160,6 +166,150 @@ func TestSilentTooLong(t *testing.T) {
 	}
 	if err := <-ended; !errors.Is(err, holder.ErrDead) {
 		t.Errorf("given up with %v", err)
+	}
+}
+
+// TestSilentHolderAndRevocation: if a client is revoked whose lease a silent holder still has,
+// the holder is given up, and the connections of the client must end nevertheless.
+func TestSilentHolderAndRevocation(t *testing.T) {
+	s := stand(t, time.Hour)
+	e := holder.NewEnforcer(s.conn, ssh)
+	if err := s.grants(e); err != nil {
+		t.Fatal(err)
+	}
+	events, ended := s.run(t.Context())
+	s.conn.Ping()
+	<-events
+	if err := one(e, revokes(peer("192.0.2.1"), true)); err == nil {
+		t.Error("the end of a lease was not asked for, and did not fail")
+	}
+	if err := <-ended; !errors.Is(err, holder.ErrDead) {
+		t.Errorf("given up with %v", err)
+	}
+	if !e.Owes() {
+		t.Error("no later holder would end the connections")
+	}
+}
+
+// TestSilentAgain: a holder that is silent again before it has ended the connections of
+// revoked clients ends them when it continues.
+func TestSilentAgain(t *testing.T) {
+	s := stand(t, time.Hour)
+	e := holder.NewEnforcer(s.conn, ssh)
+	events, _ := s.run(t.Context())
+	silent := func() {
+		t.Helper()
+		s.conn.Ping()
+		s.take()
+		if got := <-events; got != "silent" {
+			t.Fatalf("got %s", got)
+		}
+	}
+	continues := func() {
+		t.Helper()
+		s.send(isDone)
+		if got := <-events; got != "continues" {
+			t.Fatalf("got %s", got)
+		}
+	}
+	silent()
+	one(e, revokes(peer("192.0.2.9"), true)) // the kernel has ended its lease
+	continues()
+	silent()
+	if err := e.Resume(); !errors.Is(err, holder.ErrSilent) || !e.Owes() {
+		t.Errorf("%v; owed: %t", err, e.Owes())
+	}
+	continues()
+	done := make(chan error, 1)
+	go func() { done <- e.Resume() }()
+	if got := s.take(); got[0] != anOpen {
+		t.Errorf("got %x, want a change", got)
+	}
+	s.send(isDone)
+	if err := <-done; err != nil || e.Owes() {
+		t.Errorf("%v; owed: %t", err, e.Owes())
+	}
+}
+
+// TestSilentHolderAndReload: a holder that has read its configuration again, and is silent
+// when the reload is decided, gets the decision when it continues, before any other request.
+func TestSilentHolderAndReload(t *testing.T) {
+	s := stand(t, time.Hour)
+	events, _ := s.run(t.Context())
+	for _, commit := range []bool{true, false} {
+		type reread struct {
+			settle func(bool) error
+			err    error
+		}
+		read := make(chan reread, 1)
+		go func() {
+			settle, err := s.conn.Reread(nil)
+			read <- reread{settle, err}
+		}()
+		s.take()
+		s.send(isDone)
+		r := <-read
+		if r.err != nil {
+			t.Fatal(r.err)
+		}
+		s.conn.Ping()
+		s.take()
+		<-events
+		if err := r.settle(commit); err != nil {
+			t.Errorf("settle: %v", err)
+		}
+		s.send(isDone) // of the ping
+		want := aCommit
+		if !commit {
+			want = anAbort
+		}
+		if got := s.take(); !slices.Equal(got, want) {
+			t.Errorf("got %x, want %x", got, want)
+		}
+		s.send(isDone)
+		if got := <-events; got != "continues" {
+			t.Errorf("got %s", got)
+		}
+	}
+}
+
+// TestSilentHolderHasTheResult: a result that takes long comes when a silent holder continues.
+// A holder that still has one would refuse to begin another.
+func TestSilentHolderHasTheResult(t *testing.T) {
+	s := stand(t, time.Hour)
+	events, _ := s.run(t.Context())
+	type result struct {
+		connected []bool
+		err       error
+	}
+	results := make(chan result, 1)
+	go func() {
+		connected, err := s.conn.Connected(t.Context(), []access.Change{revokes(peer("192.0.2.1"), false)})
+		results <- result{connected, err}
+	}()
+	s.take()
+	s.send(isDone)
+	for {
+		go s.conn.Ping() // it does nothing while the result is asked for
+		if slices.Equal(s.take(), aPing) {
+			break
+		}
+		s.send(isPending)
+	}
+	<-events
+	select {
+	case r := <-results:
+		t.Fatalf("got %v, %v while the holder was silent", r.connected, r.err)
+	case <-time.After(200 * time.Millisecond): // it asks several times in this time, usually
+	}
+	s.send(isDone)
+	<-events
+	if got := s.take(); !slices.Equal(got, aResult) {
+		t.Errorf("got %x, want a request for the result", got)
+	}
+	s.send(isConnected)
+	if r := <-results; r.err != nil || !slices.Equal(r.connected, []bool{true}) {
+		t.Errorf("got %v, %v", r.connected, r.err)
 	}
 }
 
