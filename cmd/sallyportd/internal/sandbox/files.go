@@ -55,19 +55,24 @@ func (f Files) allowed() (a Allowed) {
 
 // directories returns the directories that lead to a file: its own, and those of the
 // files to which a link leads, because each file can be replaced. Each directory is there,
-// and its path has no link.
+// and its path has no link: if that of a link's file is not there yet, the one above it that is,
+// but not "/".
 func directories(path string) (list []string) {
 	if path == "" {
 		return nil
 	}
 	path = absolute(path)
-	for range maxLinks {
+	for links := range maxLinks {
 		dir := real(filepath.Dir(path))
 		switch {
 		case dir == "/": // not all files
 			list = append(list, real(path))
 		case dir != "":
 			list = append(list, dir)
+		case links > 0: // to a directory that another program makes later, as that of resolv.conf
+			if dir = existing(filepath.Dir(path)); dir != "/" && dir != "" {
+				list = append(list, dir)
+			}
 		}
 		to, err := os.Readlink(path)
 		if err != nil {

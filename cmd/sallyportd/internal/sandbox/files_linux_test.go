@@ -268,6 +268,19 @@ func TestJournalDirectory(t *testing.T) {
 	}
 }
 
+// TestAuthoritiesThatStay: all directories of SSL_CERT_DIR stay, as crypto/x509 reads them, and
+// the directory to which a directory of the system leads by a link.
+func TestAuthoritiesThatStay(t *testing.T) {
+	one, two := t.TempDir(), t.TempDir()
+	t.Setenv("SSL_CERT_DIR", one+":"+two)
+	got := Files{}.withSystem().allowed().Read
+	for _, dir := range []string{one, two, real("/etc/ssl/certs")} {
+		if dir != "" && !within(dir, got) {
+			t.Errorf("%s does not stay: %v", dir, got)
+		}
+	}
+}
+
 // TestDirectoriesThatStay: a file stays with its directory and those to which links lead,
 // also in the form of Kubernetes, whose files are replaced by a change of one link.
 func TestDirectoriesThatStay(t *testing.T) {
@@ -279,7 +292,7 @@ func TestDirectoriesThatStay(t *testing.T) {
 		}
 	}
 	for link, to := range map[string]string{
-		"secrets/..data": "..1", "secrets/port": "..data/port", "live/cert": "../archive/cert1", "www/now": "1",
+		"secrets/..data": "..1", "secrets/port": "..data/port", "live/cert": "../archive/cert1", "www/now": "1", "live/later": "../app/not/there/yet",
 	} {
 		if err := os.Symlink(to, at(link)); err != nil {
 			t.Fatal(err)
@@ -293,6 +306,7 @@ func TestDirectoriesThatStay(t *testing.T) {
 		"certbot":                       {Files{Read: []string{at("live/cert")}}, Files{Read: []string{at("other")}}, Allowed{Read: []string{at("archive"), at("live")}}},
 		"a site":                        {Files{Trees: []string{at("www/1")}}, Files{Trees: []string{at("www/2")}}, Allowed{Read: []string{at("www/1")}}},
 		"a site by a link":              {Files{Trees: []string{at("www/now")}}, Files{Trees: []string{at("app")}}, Allowed{Read: []string{at("www"), at("www/1")}}},
+		"a link to what comes later":    {Files{Read: []string{at("live/later")}}, Files{Read: []string{at("other")}}, Allowed{Read: []string{at("app"), at("live")}}},
 		"a file in the root":            {Files{Read: []string{"/config.toml"}}, Files{Read: []string{at("secrets/port")}}, Allowed{}},
 		"a state that is not there yet": {Files{Write: []string{at("app/state")}}, Files{Read: []string{at("secrets/port")}}, Allowed{Write: []string{at("app")}}},
 		"a socket":                      {Files{Bind: []string{at("app/socket")}}, Files{Connect: []string{at("secrets/..1/socket")}}, Allowed{Bind: []string{at("app")}}},

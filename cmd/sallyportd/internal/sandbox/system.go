@@ -16,13 +16,17 @@ var systemTrees = []string{
 	"/etc", "/proc", "/sys",
 	"/usr/share/zoneinfo", "/usr/lib/zoneinfo",
 	"/usr/share/ca-certificates", "/usr/local/share/ca-certificates",
+	"/etc/ssl/certs", "/etc/pki/tls/certs", // which can be links
 	"/usr/share/mime", "/usr/local/share/mime",
 }
 
 // systemLinks are files of /etc that can be links to files elsewhere.
 var systemLinks = []string{
 	"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/services", "/etc/protocols",
-	"/etc/localtime", "/etc/mime.types", "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+	"/etc/localtime", "/etc/mime.types",
+	// Where crypto/x509 looks for the authorities of the system.
+	"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/cacert.pem",
+	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
 }
 
 // devices are single files.
@@ -30,7 +34,7 @@ var devices = []string{"/dev/null", "/dev/urandom", "/dev/random"}
 
 // withSystem adds the files of the system.
 func (f Files) withSystem() Files {
-	f.Trees = slices.Concat(f.Trees, systemTrees, []string{os.Getenv("SSL_CERT_DIR")})
+	f.Trees = slices.Concat(f.Trees, systemTrees, filepath.SplitList(os.Getenv("SSL_CERT_DIR")))
 	f.Read = slices.Concat(f.Read, systemLinks, []string{os.Getenv("SSL_CERT_FILE")})
 	return f
 }
