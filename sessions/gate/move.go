@@ -204,6 +204,18 @@ var (
 	errOther   = errors.New("listen of the service has changed")
 )
 
+// listensAt reports whether a socket that listens somewhere may have accepted a connection
+// to an address.
+func listensAt(listen string, at net.Addr) bool {
+	host, port, _ := net.SplitHostPort(listen)
+	local, ok := at.(*net.TCPAddr)
+	if !ok || strconv.Itoa(local.Port) != port {
+		return false
+	}
+	only, err := netip.ParseAddr(host)
+	return err != nil || only.IsUnspecified() || only.Unmap().WithZone("") == local.AddrPort().Addr().Unmap().WithZone("")
+}
+
 func (t *TCP) adopt(m Moved, p relay.Pair, from netip.Addr) error {
 	a, ok := t.cfg.Handler.(adopter)
 	if !ok || (t.cfg.Prover != nil) != m.Proved {
@@ -212,8 +224,7 @@ func (t *TCP) adopt(m Moved, p relay.Pair, from netip.Addr) error {
 	if err := a.adopts(m.Upstream); err != nil {
 		return err
 	}
-	_, port, _ := net.SplitHostPort(t.cfg.Listen)
-	if local, ok := p.Client.LocalAddr().(*net.TCPAddr); !ok || strconv.Itoa(local.Port) != port {
+	if !listensAt(t.cfg.Listen, p.Client.LocalAddr()) {
 		return errOther
 	}
 	peer := access.PeerIn(from, t.cfg.PrefixLen4, t.cfg.PrefixLen6)

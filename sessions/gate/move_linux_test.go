@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -189,6 +190,8 @@ func TestMoveRefused(t *testing.T) {
 		{reason: "the service is gone", what: "the service is gone", clients: []string{"com1"}, next: func(_ *moving, s *Moved) { s.Service = "web" }},
 		{reason: "upstream of the service has changed", what: "another upstream", clients: []string{"com1"}, next: func(m *moving, _ *Moved) { m.target = other.target }},
 		{reason: "listen of the service has changed", what: "another port", clients: []string{"com1"}, next: func(m *moving, _ *Moved) { m.listen = at(freePort(t)) }},
+		{reason: "listen of the service has changed", what: "another address", clients: []string{"com1"}, next: func(m *moving, _ *Moved) { m.listen = strings.Replace(m.listen, "127.0.0.1", "127.0.0.2", 1) }},
+		{what: "all addresses", clients: []string{"com1"}, next: func(m *moving, _ *Moved) { m.listen = strings.Replace(m.listen, "127.0.0.1", "", 1) }},
 		{reason: "the address, or all together, has as many connections as the service allows", what: "no connection is allowed", clients: []string{"com1"}, next: func(m *moving, _ *Moved) { m.perAddress = 0 }},
 		{reason: "the service has no proxy in this process", what: "it must prove itself", clients: []string{"com1"}, next: func(_ *moving, s *Moved) { s.Proved = true }},
 	} {
