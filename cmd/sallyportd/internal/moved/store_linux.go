@@ -55,7 +55,11 @@ func Store(ctx context.Context, m systemd.Notifier, list []Connection) (err erro
 		return fmt.Errorf("store the table of connections: %w", err)
 	}
 	for _, c := range list {
-		if err := m.Store(Name, c.Client, c.Server); err != nil {
+		err := ctx.Err() // the manager may take each one slowly
+		if err == nil {
+			err = m.Store(Name, c.Client, c.Server)
+		}
+		if err != nil {
 			return fmt.Errorf("store a connection: %w", err)
 		}
 	}

@@ -1,6 +1,7 @@
 package moved
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -144,6 +145,28 @@ func TestStoreAndTake(t *testing.T) {
 		if _, err := far.Read(make([]byte, 1)); err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestStoreInTime: a manager whose queue is full, as each user of the host can make it, does
+// not delay the stop of a server for longer than the time for all connections.
+func TestStoreInTime(t *testing.T) {
+	m, stored := manager(t, nil)
+	first, client, _ := pair(t)
+	second, _, _ := pair(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Store(ctx, m, []Connection{first, second}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if err := m.Barrier(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if files := stored(); len(files) > 1 {
+		t.Errorf("%d files were stored after that time", len(files))
+	}
+	if _, err := client.Read(make([]byte, 1)); err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the client: %v", err)
 	}
 }
 
