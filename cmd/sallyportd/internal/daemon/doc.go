@@ -137,8 +137,9 @@
 //	               pause those that they have -> the manager's store
 //	gate.Run       closes everything; a lease that was in force is recorded afterwards
 //	  the next server
+//	openInterrupted
 //	takeStored     the store -> this process; nothing is left in the store
-//	openInterrupted, reopenKept
+//	reopenKept
 //	adoptStored    -> gate.Services.Adopt, which asks for clients, rights and leases
 //	interrupted.opened is closed: from here on revocations can come
 //

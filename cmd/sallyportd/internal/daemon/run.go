@@ -93,9 +93,8 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error {
-		stored := s.takeStored()
-		s.openInterrupted()
-		s.adoptStored(stored)
+		s.openInterrupted() // before the manager, which may take seconds
+		s.adoptStored(s.takeStored())
 		close(s.interrupted.opened)
 		s.watchKept(ctx)
 		return nil
