@@ -86,7 +86,7 @@ func (c *Conn) Begin(ctx context.Context, own Digest) error {
 	c.mu.Lock()
 	c.digest = own
 	c.mu.Unlock()
-	if l := c.current(); l != nil {
+	if l := c.current(); l != nil { // no other request comes before the first one
 		return c.beginLink(l)
 	}
 	for {
@@ -119,13 +119,15 @@ func (c *Conn) reach(ctx context.Context) error {
 }
 
 // beginLink sends the first request of a link. If it fails, it gives up the
-// link.
+// link. Nothing else uses a link that begins. So a revocation does not wait for a holder
+// that does not answer.
 func (c *Conn) beginLink(l *link) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	b, err := l.call(appendBegin(c.buffer[:0], c.digest), beginTime)
+	own := c.digest
+	c.mu.Unlock()
+	b, err := l.call(appendBegin(nil, own), beginTime)
 	if err == nil {
-		err = parseBeginReply(b, c.digest)
+		err = parseBeginReply(b, own)
 	}
 	if err == nil {
 		err = l.askSandbox()

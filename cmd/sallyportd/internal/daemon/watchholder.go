@@ -19,12 +19,21 @@ const holderWait = 10 * time.Second
 // the time that they have left. If none comes within holderWait, all leases end.
 func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 	log, last := s.env.Log, ""
-	waiting, since := false, time.Time{}
+	var over *time.Timer // ends all leases
+	defer func() {
+		if over != nil {
+			over.Stop()
+		}
+	}()
 	err := s.holder.Run(ctx, holder.Events{
 		Lost: func(why error) {
 			log.Warn("firewall holder lost; leases wait for the next one", "error", why)
 			s.observed.holderLost()
-			waiting, since = true, s.env.Clock.Monotonic()
+			// Not after an attempt: that of a holder that does not answer takes longer.
+			over = time.AfterFunc(holderWait, func() {
+				log.Error("firewall holder lost; all leases end, nothing opens", "error", why)
+				s.gate.EndAll()
+			})
 			s.shield.lost(why) // which waits for the receiver
 		},
 		Tried: func(why error) {
@@ -32,14 +41,12 @@ func (s *Server) watchHolder(ctx context.Context, fail func()) error {
 				last = text
 				log.Warn("firewall holder unreachable; retrying", "error", why)
 			}
-			if waiting && s.env.Clock.Monotonic().Sub(since) >= holderWait {
-				waiting = false
-				log.Error("firewall holder lost; all leases end, nothing opens", "error", why)
-				s.gate.EndAll()
-			}
 		},
 		Found: func() {
-			last, waiting = "", false
+			last = ""
+			if over != nil { // it may end leases at this moment: they are not applied again
+				over.Stop()
+			}
 			s.observed.holderFound()
 			// First the connections of clients that have lost the right meanwhile.
 			if err := s.firewall.Resume(); err != nil {
