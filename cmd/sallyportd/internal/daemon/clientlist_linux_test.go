@@ -69,6 +69,7 @@ func TestListFollowed(t *testing.T) {
 	if got := a.copied(); got != want {
 		t.Errorf("the copy has %q", got)
 	}
+	b.await("the list", func() bool { return b.copied() == want && b.inForce() == "" })
 	b.stop()
 	before := b.lines("msg=reloaded")
 	b.start()
