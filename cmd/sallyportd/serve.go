@@ -51,8 +51,9 @@ them. The server does not change the firewall before it has
 locked its state directory. If it was started with CAP_NET_ADMIN, it first warns
 about rules of other programs by which packets bypass the firewall's table, as
 "check" does. SIGHUP makes the server read its configuration and clients again.
-SIGINT and SIGTERM end the server in order: it ends all leases. The table of the
-firewall stays, and the services behind it stay closed. If on_exit is "clear",
+SIGINT and SIGTERM end the server in order: it closes everything, and records the
+leases in force, which the next start opens again (see resume_leases). The table of
+the firewall stays, and the services behind it stay closed. If on_exit is "clear",
 and the server has started the holder itself, the table is removed instead, and
 the services are open to anyone. With --trial, services that were not hidden before
 are hidden for a time only: when it is over, the kernel opens them to anyone, even if

@@ -9,9 +9,9 @@
 //
 // All have one name, with the version of the table: a server of another release closes
 // the descriptors that it does not know. The names, which other users of the host can read,
-// have no data of clients; the table, which they cannot read, has the identifiers. A socket belongs to its row by its cookie,
-// which the kernel gives to each socket once: a made-up name, or another socket, matches no
-// row.
+// have no data of clients; the table, which they cannot read, has the identifiers. A socket
+// belongs to its row by its cookie, which the kernel gives to each socket once: a made-up
+// name, or another socket, matches no row.
 //
 // The next server must remove the descriptors from the store (Remove) before it carries the
 // connections on: if it crashed, the server after it would otherwise get connections of
