@@ -164,7 +164,7 @@ func (c *Conn) Held() bool {
 
 // Events are called when an independent holder is lost or found, one at a time.
 type Events struct {
-	Lost  func(why error) // nothing can be opened, and all leases are void
+	Lost  func(why error) // nothing can be opened; the leases in force may wait for the next holder
 	Tried func(why error) // connecting to another one failed, or it refused
 	Found func()          // everything is closed, and can be opened
 	// Silent and Continues may be nil. Between them nothing can be opened, and leases stay.
