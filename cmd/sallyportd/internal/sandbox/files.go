@@ -37,7 +37,9 @@ func (f Files) allowed() (a Allowed) {
 		a.Read = append(a.Read, trees(path)...)
 	}
 	for _, path := range f.Write {
-		a.Write = append(a.Write, existing(path))
+		if dir := existing(path); dir != "/" { // or the process could write everywhere
+			a.Write = append(a.Write, dir)
+		}
 	}
 	for _, path := range f.Bind {
 		a.Bind = append(a.Bind, existing(parent(path)))

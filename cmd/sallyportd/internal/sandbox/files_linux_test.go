@@ -309,6 +309,7 @@ func TestDirectoriesThatStay(t *testing.T) {
 		"a link to what comes later":    {Files{Read: []string{at("live/later")}}, Files{Read: []string{at("other")}}, Allowed{Read: []string{at("app"), at("live")}}},
 		"a file in the root":            {Files{Read: []string{"/config.toml"}}, Files{Read: []string{at("secrets/port")}}, Allowed{}},
 		"a state that is not there yet": {Files{Write: []string{at("app/state")}}, Files{Read: []string{at("secrets/port")}}, Allowed{Write: []string{at("app")}}},
+		"a state below the root":        {Files{Write: []string{"/not/there/yet"}}, Files{Read: []string{at("secrets/port")}}, Allowed{}},
 		"a socket":                      {Files{Bind: []string{at("app/socket")}}, Files{Connect: []string{at("secrets/..1/socket")}}, Allowed{Bind: []string{at("app")}}},
 		"another program's socket":      {Files{Connect: []string{at("www/1/socket")}}, Files{Connect: []string{at("app/socket")}}, Allowed{Connect: []string{at("www")}}},
 	} {
